@@ -1,0 +1,29 @@
+"""Recipes: what is to be done, frozen and validated as a whole before anything is done."""
+
+from memeblend.recipe.loading import dump_recipe, load_recipe, preset_names
+from memeblend.recipe.schema import (
+    AlignCandidate,
+    CandidateSpec,
+    FusionCandidate,
+    ImageCandidate,
+    NeuralCandidate,
+    Recipe,
+    TextCandidate,
+    TfidfCandidate,
+    Training,
+)
+
+__all__ = [
+    "AlignCandidate",
+    "CandidateSpec",
+    "FusionCandidate",
+    "ImageCandidate",
+    "NeuralCandidate",
+    "Recipe",
+    "TextCandidate",
+    "TfidfCandidate",
+    "Training",
+    "dump_recipe",
+    "load_recipe",
+    "preset_names",
+]

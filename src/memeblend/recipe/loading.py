@@ -1,0 +1,194 @@
+"""Reading recipes from presets, files and `key=value` overrides; writing the resolved one."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from memeblend.errors import Problem, RecipeError
+from memeblend.recipe import schema
+from memeblend.recipe.schema import Recipe
+
+_VARIANTS: dict[str, type[BaseModel]] = {
+    "text": schema.TextCandidate,
+    "image": schema.ImageCandidate,
+    "fusion": schema.FusionCandidate,
+    "align": schema.AlignCandidate,
+    "tfidf": schema.TfidfCandidate,
+    "cross_entropy": schema.CrossEntropy,
+    "focal": schema.Focal,
+}
+
+
+def preset_names() -> list[str]:
+    """Names of the recipes that ship with memeblend."""
+    folder = resources.files("memeblend.recipe") / "presets"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def preset_text(name: str) -> str:
+    """TOML text of a shipped recipe.
+
+    Raises:
+        RecipeError: no such preset.
+    """
+    names = preset_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        raise RecipeError(
+            f"There is no recipe named '{name}' and no file of that name.{hint}",
+            fix=f"Shipped recipes: {', '.join(names)}. A recipe file ends in .toml.",
+        )
+    return (resources.files("memeblend.recipe") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def load_recipe(source: str | Path = "tiny", overrides: Iterable[str] = ()) -> Recipe:
+    """A recipe from a preset's name or a TOML file, with `key=value` overrides applied before validation.
+
+    Args:
+        source: preset name ("tiny", "memotion3") or path of a TOML file.
+        overrides: dotted keys and TOML values, e.g. "training.num_epochs=3"; `candidates.fusion.norm=true`
+            addresses candidates by kind, and a bare word is taken as text.
+
+    Raises:
+        RecipeError: no such recipe, not TOML, or anything in it that is wrong; all of it at once.
+    """
+    path = Path(source)
+    if path.suffix == ".toml" or path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"Could not read the recipe '{path}': {error}.") from error
+    else:
+        text = preset_text(str(source))
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"The recipe '{source}' is not valid TOML: {error}.") from error
+    for override in overrides:
+        _apply(data, override)
+    return parse_recipe(data, where=str(source))
+
+
+def parse_recipe(data: dict[str, Any], where: str) -> Recipe:
+    """Validate plain data as a recipe.
+
+    Raises:
+        RecipeError: with one problem for each wrong key or value.
+    """
+    try:
+        recipe = Recipe.model_validate(data)
+        recipe.declared()
+    except ValidationError as error:
+        problems = [_problem(item, where) for item in error.errors()]
+        raise RecipeError(f"The recipe '{where}' has {len(problems)} problem(s):", problems=problems) from error
+    except ValueError as error:
+        raise RecipeError(f"The recipe '{where}' has a wrong label task declaration: {error}.") from error
+    return recipe
+
+
+def _problem(item: Any, where: str) -> Problem:
+    location = [part for part in item["loc"] if part not in _VARIANTS]
+    key = ".".join(str(part) for part in location) or "(recipe)"
+    if item["type"] == "extra_forbidden":
+        known = _fields_at(item["loc"][:-1])
+        close = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys here: {', '.join(known)}"
+        return Problem(where, f"unknown key '{key}': {hint}")
+    found = item.get("input")
+    shown = "" if isinstance(found, dict | list | BaseModel) else f", found {found!r}"
+    message = item["msg"].removeprefix("Value error, ")
+    return Problem(where, f"{key}: {message[0].lower()}{message[1:]}{shown}")
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """Field names of the part of a recipe that a validation location points into."""
+    model: type[BaseModel] = Recipe
+    for part in location:
+        if part in _VARIANTS:
+            model = _VARIANTS[str(part)]
+        elif isinstance(part, str) and part in model.model_fields:
+            inner = model.model_fields[part].annotation
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                model = inner
+            elif part == "label_tasks":
+                model = schema.DeclaredLabelTask
+    return sorted(model.model_fields)
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, separator, raw = override.partition("=")
+    parts = [part.strip() for part in key.strip().split(".")]
+    if not separator or not all(parts):
+        raise RecipeError(
+            f"The setting '{override}' is not of the form key=value.",
+            fix="Write it like training.num_epochs=3",
+        )
+    try:
+        value = tomllib.loads(f"value = {raw.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()
+    for target, leaf in _targets(data, parts, override):
+        target[leaf] = value
+
+
+def _targets(data: dict[str, Any], parts: list[str], override: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """The tables that a dotted key addresses; `candidates.KIND.x` addresses all candidates of that kind."""
+    head, *rest = parts
+    if head == "candidates" and rest:
+        specs = [spec for spec in data.get("candidates", []) if spec.get("kind") == rest[0]]
+        if len(rest) < 2 or not specs:
+            kinds = sorted({str(spec.get("kind")) for spec in data.get("candidates", [])})
+            raise RecipeError(
+                f"The setting '{override}' addresses no candidate of the recipe.",
+                fix=f"Write candidates.KIND.field=value; the recipe has the kinds {', '.join(kinds)}.",
+            )
+        for spec in specs:
+            yield from _targets(spec, rest[1:], override)
+    elif rest:
+        child = data.setdefault(head, {})
+        if not isinstance(child, dict):
+            raise RecipeError(f"The setting '{override}' goes into '{head}', which has no fields.")
+        yield from _targets(child, rest, override)
+    else:
+        yield data, head
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """TOML text of a recipe with every field written out; `load_recipe` reads it back to an equal object."""
+    return _toml(recipe.model_dump(mode="json"), ())
+
+
+def _toml(table: dict[str, Any], path: tuple[str, ...]) -> str:
+    plain = {key: value for key, value in table.items() if not isinstance(value, dict) and not _is_tables(value)}
+    lines = [f"{_key(key)} = {_value(value)}\n" for key, value in plain.items()]
+    for key, value in table.items():
+        inner = (*path, key)
+        name = ".".join(_key(part) for part in inner)
+        if isinstance(value, dict):
+            lines.append(f"\n[{name}]\n{_toml(value, inner)}")
+        elif _is_tables(value):
+            lines += [f"\n[[{name}]]\n{_toml(entry, inner)}" for entry in value]
+    return "".join(lines)
+
+
+def _is_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(entry, dict) for entry in value)
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
+
+
+def _value(value: Any) -> str:
+    # Strings, numbers, booleans and flat arrays are written alike in JSON and TOML.
+    return json.dumps(value, ensure_ascii=False)
