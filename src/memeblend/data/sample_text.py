@@ -13,10 +13,28 @@ import random
 from memeblend.data.sample_facts import MemeFacts
 
 _TOPICS = {
-    "exam": ("maths exam", "physics paper", "viva", "homework", "surprise test", "exam result", "padhai", "tuition class"),
+    "exam": (
+        "maths exam",
+        "physics paper",
+        "viva",
+        "homework",
+        "surprise test",
+        "exam result",
+        "padhai",
+        "tuition class",
+    ),
     "salary": ("salary", "month end", "house rent", "bank balance", "paisa", "tax refund", "bonus", "monthly budget"),
     "lunch": ("lunch", "samosa", "biryani", "canteen food", "tiffin", "dinner", "chai break", "khana"),
-    "cricket": ("cricket match", "last over", "batting", "gully cricket", "world cup final", "super over", "innings", "toss"),
+    "cricket": (
+        "cricket match",
+        "last over",
+        "batting",
+        "gully cricket",
+        "world cup final",
+        "super over",
+        "innings",
+        "toss",
+    ),
 }
 _OPENINGS = {
     False: (
@@ -26,7 +44,7 @@ _OPENINGS = {
         "so the {topic} turned out {mood}",
         "another {mood} {topic}",
         "nobody told me this {topic} is {mood}",
-        "me after a {mood} {topic}",
+        "me after one {mood} {topic}",
         "every {topic} i get is {mood}",
     ),
     True: (
@@ -43,9 +61,31 @@ _OPENINGS = {
 # (good?, strong?) -> words for how it went; Hinglish memes use either list, as people do.
 _MOODS_ENGLISH = {
     (True, False): ("nice", "good", "pleasant", "fine", "sweet", "cool", "decent", "cosy", "neat", "easy"),
-    (True, True): ("amazing", "legendary", "perfect", "epic", "glorious", "fantastic", "magical", "brilliant", "heavenly", "superb"),
+    (True, True): (
+        "amazing",
+        "legendary",
+        "perfect",
+        "epic",
+        "glorious",
+        "fantastic",
+        "magical",
+        "brilliant",
+        "heavenly",
+        "superb",
+    ),
     (False, False): ("boring", "dull", "meh", "slow", "stale", "lame", "sad", "tiring", "gloomy", "dry"),
-    (False, True): ("horrible", "a disaster", "tragic", "a nightmare", "dreadful", "terrible", "cursed", "awful", "doomed", "hellish"),
+    (False, True): (
+        "horrible",
+        "disastrous",
+        "tragic",
+        "nightmarish",
+        "dreadful",
+        "terrible",
+        "cursed",
+        "awful",
+        "doomed",
+        "hellish",
+    ),
 }
 _MOODS_HINGLISH = {
     (True, False): ("accha", "badhiya", "theek mast", "sahi", "pyaara", "aaram ka"),
@@ -55,9 +95,23 @@ _MOODS_HINGLISH = {
 }
 _REACTIONS_ENGLISH = {
     (True, False): ("i like it", "i smile a bit", "feeling glad", "that helps", "no complaints", "quite happy"),
-    (True, True): ("i am dancing", "best day ever", "pure joy", "crying happy tears", "i won at life", "i love everything"),
+    (True, True): (
+        "i am dancing",
+        "best day ever",
+        "pure joy",
+        "crying happy tears",
+        "i won at life",
+        "i love everything",
+    ),
     (False, False): ("i sigh", "not again", "feeling low", "i am yawning", "could be better", "a bit upset"),
-    (False, True): ("i am ruined", "worst day ever", "pure pain", "my soul left me", "i quit life", "i hate everything"),
+    (False, True): (
+        "i am ruined",
+        "worst day ever",
+        "pure pain",
+        "my soul left me",
+        "i quit life",
+        "i hate everything",
+    ),
 }
 _REACTIONS_HINGLISH = {
     (True, False): ("dil khush", "maza aaya", "chalo sukoon mila", "thodi muskaan"),

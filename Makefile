@@ -1,0 +1,43 @@
+# Every target works on a fresh machine with Python 3.11 or later and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test test-slow check format smoke bench clean
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(INSTALL) --group dev
+	touch $@
+
+demo: $(VENV)/installed  ## train on the embedded sample and write a report
+	$(BIN)/memeblend demo --out demo-run
+
+test: $(VENV)/installed-dev  ## the fast tests
+	$(BIN)/python -m pytest -n 2
+
+test-slow: $(VENV)/installed-dev  ## the tests that take minutes
+	$(BIN)/python -m pytest -n 2 -m slow
+
+check: $(VENV)/installed-dev  ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+smoke: $(VENV)/installed  ## limited fits on real memes, where MEMEBLEND_DATA is
+	$(BIN)/python benchmarks/smoke.py
+
+bench: $(VENV)/installed-dev  ## every performance claim, measured here
+	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) demo-run

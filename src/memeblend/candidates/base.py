@@ -1,0 +1,104 @@
+"""What every candidate can do, and what it is given to do it.
+
+A new kind is one recipe variant, one class with these methods and one arm in `make_candidate`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memeblend.labels import LabelTask
+from memeblend.recipe.schema import CandidateSpec, Recipe
+from memeblend.training.preprocessing import Memes
+from memeblend.training.progress import Progress
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """What a candidate is trained with.
+
+    Attributes:
+        recipe: the resolved recipe.
+        label_tasks: label tasks to learn, in the order of the labels' columns.
+        fit: memes to train on.
+        fit_labels: class indices [num_fit, num_label_tasks], -1 where missing.
+        select: memes for early stopping.
+        select_labels: class indices [num_select, num_label_tasks], -1 where missing.
+        seed: seed of this candidate.
+        folder: where the candidate may keep checkpoints and its `metrics.jsonl`.
+        fitted: gives a finished candidate by its name, for those that start from others.
+        progress: who watches.
+    """
+
+    recipe: Recipe
+    label_tasks: tuple[LabelTask, ...]
+    fit: Memes
+    fit_labels: NDArray[np.int64]
+    select: Memes
+    select_labels: NDArray[np.int64]
+    seed: int
+    folder: Path
+    fitted: Callable[[str], Candidate]
+    progress: Progress
+
+
+class Candidate(ABC):
+    """A model for all label tasks of a run, under a name such as "fusion-1".
+
+    Attributes:
+        name: kind and number.
+        needs_text: whether it reads ocr_text.
+        needs_image: whether it reads the image.
+    """
+
+    name: str
+    needs_text: bool
+    needs_image: bool
+
+    @abstractmethod
+    def fit(self, context: FitContext) -> None:
+        """Train.
+
+        Raises:
+            TrainingError: it could not be trained, with the reason.
+        """
+
+    @abstractmethod
+    def predict(self, memes: Memes) -> Mapping[str, NDArray[np.float64]]:
+        """Class probabilities [num_memes, num_classes] of each label task."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write safetensors and JSON into an existing folder."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, name: str, folder: Path) -> Candidate:
+        """The inverse of `save`.
+
+        Raises:
+            ModelError: the folder is cut short or is not what `save` wrote.
+        """
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A candidate that a recipe asks for.
+
+    Attributes:
+        name: kind and number, for example "text-0".
+        number: the copy's number from 0.
+        spec: its part of the recipe.
+        starts_from: names of the candidates whose weights it starts from.
+    """
+
+    name: str
+    number: int
+    spec: CandidateSpec
+    starts_from: tuple[str, ...]

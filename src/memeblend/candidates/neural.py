@@ -1,0 +1,166 @@
+"""`text`, `image`, `fusion` and `align`: one class, since they differ in their model and where it starts.
+
+With `joint` (the default) one model has a head for each label task; without it, as in the paper, each label
+task gets a model of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from transformers import CLIPConfig, PreTrainedModel, set_seed
+
+from memeblend.candidates.base import Candidate, FitContext
+from memeblend.errors import ModelError
+from memeblend.files import digest, write_json
+from memeblend.labels import LabelTask
+from memeblend.models import build_model, from_branches, load_model
+from memeblend.models.config import MemeConfig
+from memeblend.recipe.schema import (
+    AlignCandidate,
+    FusionCandidate,
+    ImageCandidate,
+    NeuralCandidate,
+    TextCandidate,
+)
+from memeblend.training.encoder import load_encoder
+from memeblend.training.objective import make_objective
+from memeblend.training.preprocessing import Memes
+from memeblend.training.trainer import MemeDataset, TrainJob, predict_probabilities, train
+
+NeuralSpec = TextCandidate | ImageCandidate | FusionCandidate | AlignCandidate
+_FILE = "neural.json"
+_PREDICT_BATCH = 64
+
+
+class Neural(Candidate):
+    """A candidate made of one model for all label tasks, or one for each.
+
+    Args:
+        name: kind and number.
+        spec: its part of the recipe.
+        starts_from: for one that starts from uni-modal candidates, the text and the image candidate's name.
+    """
+
+    def __init__(self, name: str, spec: NeuralSpec, starts_from: Sequence[str] = ()) -> None:
+        self.name = name
+        self.spec = spec
+        self.starts_from = tuple(starts_from)
+        self.needs_text = not isinstance(spec, ImageCandidate)
+        self.needs_image = not isinstance(spec, TextCandidate)
+        self.models: dict[str, PreTrainedModel] = {}
+
+    def fit(self, context: FitContext) -> None:
+        """Train each model from its start; see `train` for stopping and resuming."""
+        tasks = context.label_tasks
+        groups = {"joint": tasks} if context.recipe.joint else {task.name: (task,) for task in tasks}
+        for key, group in groups.items():
+            label = self.name if context.recipe.joint else f"{self.name} {key}"
+            self.models[key] = self._fit_one(context, key, group, label)
+
+    def _fit_one(self, context: FitContext, key: str, group: tuple[LabelTask, ...], label: str) -> PreTrainedModel:
+        columns = [context.label_tasks.index(task) for task in group]
+        labels = np.ascontiguousarray(context.fit_labels[:, columns])
+        seed = int(digest(context.seed, self.name, key), 16) % 2**31
+        set_seed(seed)
+        model = self._start(context, key, group)
+        train(
+            model,
+            TrainJob(
+                label=label,
+                folder=context.folder / key,
+                training=self.spec.training,
+                objective=make_objective(
+                    group, {task.name: context.recipe.loss_of(task.name) for task in group}, labels, self._branches()
+                ),
+                fit=self._dataset(context.fit, labels),
+                select=self._dataset(context.select, np.ascontiguousarray(context.select_labels[:, columns])),
+                seed=seed,
+                progress=context.progress,
+            ),
+        )
+        return model
+
+    def _start(self, context: FitContext, key: str, group: tuple[LabelTask, ...]) -> PreTrainedModel:
+        clip = load_encoder(context.recipe.encoder, context.fit.preprocessor)
+        config = _config(self.spec, clip.config, group)
+        if not self.starts_from:
+            return build_model(self.spec.kind, config, clip)
+        text, image = (context.fitted(name) for name in self.starts_from)
+        assert isinstance(text, Neural), "fusion starts from neural candidates"
+        assert isinstance(image, Neural), "fusion starts from neural candidates"
+        return from_branches(self.spec.kind, config, text.models[key], image.models[key])
+
+    def _branches(self) -> dict[str, float]:
+        """The branches that are trained, with their weights (paper equation 7)."""
+        if isinstance(self.spec, FusionCandidate | AlignCandidate):
+            return self.spec.blend_weights.model_dump() if self.spec.blending == "fixed" else {"fused": 1.0}
+        return {self.spec.kind: 1.0}
+
+    def _dataset(self, memes: Memes, labels: NDArray[np.int64]) -> MemeDataset:
+        return MemeDataset(memes, labels, text=self.needs_text, image=self.needs_image)
+
+    def predict(self, memes: Memes) -> Mapping[str, NDArray[np.float64]]:
+        """Softmax of the predicting branch's logits."""
+        dataset = self._dataset(memes, np.full((len(memes), 0), -1, dtype=np.int64))
+        found: dict[str, NDArray[np.float64]] = {}
+        for model in self.models.values():
+            found |= predict_probabilities(model, dataset, _PREDICT_BATCH)
+        return found
+
+    def save(self, folder: Path) -> None:
+        """Each model in Hugging Face's own layout, in a folder of its own."""
+        write_json(
+            folder / _FILE,
+            {"kind": self.spec.kind, "models": list(self.models), "spec": self.spec.model_dump(mode="json")},
+        )
+        for position, model in enumerate(self.models.values()):
+            model.save_pretrained(folder / str(position))
+
+    @classmethod
+    def load(cls, name: str, folder: Path) -> Neural:
+        """The inverse of `save`; models are ready to predict, on the GPU where there is one."""
+        try:
+            settings = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+            candidate = cls(name, _SPECS[settings["kind"]].model_validate(settings["spec"]))
+            for position, key in enumerate(settings["models"]):
+                model = load_model(settings["kind"], folder / str(position)).eval()
+                candidate.models[key] = model.to("cuda") if torch.cuda.is_available() else model
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise ModelError(f"Candidate '{name}' in '{folder}' could not be read: {error}.") from error
+        return candidate
+
+
+_SPECS: dict[str, type[NeuralCandidate]] = {
+    "text": TextCandidate,
+    "image": ImageCandidate,
+    "fusion": FusionCandidate,
+    "align": AlignCandidate,
+}
+
+
+def _config(spec: NeuralSpec, clip_config: CLIPConfig, label_tasks: Sequence[LabelTask]) -> MemeConfig:
+    """The model's configuration from the candidate's part of the recipe."""
+    match spec:
+        case TextCandidate():
+            own = {"lstm_hidden_size": spec.lstm_hidden_size}
+        case FusionCandidate():
+            own = {
+                "num_blocks": spec.num_blocks,
+                "num_heads": spec.num_heads,
+                "residual": spec.residual,
+                "norm": spec.norm,
+                "attention_dropout": spec.dropout,
+                "text_state": spec.text_state,
+            }
+        case AlignCandidate():
+            own = {"projection_size": spec.projection_size, "num_hidden": spec.num_hidden}
+        case _:
+            own = {}
+    return MemeConfig(clip_config, label_tasks, head_dropout=spec.head_dropout, **own)

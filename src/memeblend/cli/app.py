@@ -1,0 +1,173 @@
+"""The commands, each a few lines over a public function."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from memeblend.errors import MemeblendError
+
+app = typer.Typer(
+    name="memeblend",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Train, judge and use multi-modal meme classifiers: image and text in, a class for each label task out.",
+)
+
+DataArgument = Annotated[Path, typer.Argument(help="A table (.csv, .tsv, .jsonl, .parquet) or a data-set folder.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on in it.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
+ReaderOption = Annotated[
+    str, typer.Option("--reader", help="Layout of a data-set folder: memotion1, memotion3, mmf or table.")
+]
+ColumnOption = Annotated[
+    list[str], typer.Option("--column", help="Which column is which, for example image=img_file. May be repeated.")
+]
+OutsideOption = Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the folder of the data.")]
+
+
+@app.command()
+def demo(
+    out: OutOption = Path("demo-run"),
+    num_memes: Annotated[int, typer.Option("--num-memes", min=60, help="Memes to draw.")] = 1200,
+    json_output: JsonOption = False,
+) -> None:
+    """Draw the embedded sample of synthetic memes, train on it, and show what multi-modal models are for."""
+    from memeblend.cli.work import run_demo
+
+    _guarded(lambda: run_demo(out, num_memes, json_output))
+
+
+@app.command()
+def doctor(
+    data: DataArgument,
+    reader: ReaderOption = "",
+    column: ColumnOption = [],  # noqa: B006 (Typer copies it)
+    allow_outside: OutsideOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Examine a data set: counts, balance, duplicates, leaks between splits, constants' scores, a verdict."""
+    from memeblend.cli.work import run_doctor
+
+    _guarded(lambda: run_doctor(data, reader, column, allow_outside, json_output))
+
+
+@app.command()
+def fit(
+    data: DataArgument,
+    out: OutOption,
+    recipe: Annotated[str, typer.Option("--recipe", help="Name of a shipped recipe or a TOML file.")] = "tiny",
+    settings: Annotated[
+        list[str], typer.Option("--set", help="Override of the recipe: dotted.key=value. May be repeated.")
+    ] = [],  # noqa: B006
+    label_task: Annotated[
+        list[str], typer.Option("--label-task", help="Train this label task only. May be repeated.")
+    ] = [],  # noqa: B006
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="Use a stratified part of so many memes; 0 uses all.")
+    ] = 0,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Drop bad rows and list them with reasons in RUN/rejected.csv.")
+    ] = False,
+    reader: ReaderOption = "",
+    column: ColumnOption = [],  # noqa: B006
+    allow_outside: OutsideOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Train the recipe's candidates, choose an ensemble for each label task, write report and model."""
+    from memeblend.cli.work import FitRequest, run_fit
+
+    request = FitRequest(data, out, recipe, settings, label_task, limit, skip_bad, reader, column, allow_outside)
+    _guarded(lambda: run_fit(request, json_output))
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A model folder or a run.")],
+    data: DataArgument,
+    split: Annotated[
+        str, typer.Option("--split", help='A split, or "all". Default: the split that reported in training.')
+    ] = "",
+    reader: ReaderOption = "",
+    column: ColumnOption = [],  # noqa: B006
+    allow_outside: OutsideOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Score a model on labelled memes, beside baselines and intervals."""
+    from memeblend.cli.work import run_evaluate
+
+    _guarded(lambda: run_evaluate(model, data, split, reader, column, allow_outside, json_output))
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model folder or a run.")],
+    inputs: Annotated[
+        list[Path] | None, typer.Argument(metavar="INPUT...", help="Images, a folder, or a table.")
+    ] = None,
+    text: Annotated[list[str], typer.Option("--text", help="The text of each image, in order.")] = [],  # noqa: B006
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write to this .csv, .jsonl or .parquet file instead of the screen.")
+    ] = None,
+    reader: ReaderOption = "",
+    column: ColumnOption = [],  # noqa: B006
+    allow_outside: OutsideOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Classify memes: class, probabilities and the members' votes for each label task."""
+    from memeblend.cli.work import run_predict
+
+    _guarded(lambda: run_predict(model, inputs or [], text, out, reader, column, allow_outside, json_output))
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run that has finished.")], json_output: JsonOption = False
+) -> None:
+    """Write a finished run's report anew from its prediction tables and show it."""
+    from memeblend.cli.work import run_report
+
+    _guarded(lambda: run_report(run, json_output))
+
+
+@app.command()
+def recipes(
+    name: Annotated[str, typer.Argument(help="Print this recipe, resolved, as TOML.")] = "",
+    json_output: JsonOption = False,
+) -> None:
+    """List the shipped recipes, or print one with every field."""
+    from memeblend.cli.work import run_recipes
+
+    _guarded(lambda: run_recipes(name, json_output))
+
+
+def _guarded(work: Callable[[], None]) -> None:
+    """Run a command; a refusal becomes its sentences on standard error and exit code 1."""
+    with _refusals():
+        work()
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except MemeblendError as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped. The same command goes on from here.\n")
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        raise typer.Exit(1) from None
+
+
+def main(args: list[str] | None = None) -> Any:
+    """Entry point of the command `memeblend`."""
+    return app(args=args, prog_name="memeblend")

@@ -1,0 +1,289 @@
+"""What the commands do; imported by a command when it runs, since it brings torch and transformers with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from memeblend.cli.output import (
+    Bars,
+    candidates_table,
+    messages,
+    print_json,
+    quiet_libraries,
+    results,
+    scores_table,
+)
+from memeblend.data.manifest import Manifest
+from memeblend.errors import DataError
+from memeblend.labels import LabelTask
+from memeblend.recipe import Recipe, dump_recipe, load_recipe, preset_names
+
+SYNTHETIC = "These memes are synthetic: drawn by memeblend itself. Scores on them say nothing of real memes."
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """The options of `fit`, as the command line has them."""
+
+    data: Path
+    out: Path
+    recipe: str
+    settings: Sequence[str]
+    label_task: Sequence[str]
+    limit: int
+    skip_bad: bool
+    reader: str
+    column: Sequence[str]
+    allow_outside: bool
+
+
+def run_fit(request: FitRequest, json_output: bool) -> None:
+    """`memeblend fit`."""
+    settings = list(request.settings)
+    if request.label_task:
+        names = ", ".join(f'"{name}"' for name in request.label_task)
+        settings.append(f"only_label_tasks=[{names}]")
+    recipe = load_recipe(request.recipe, settings)
+    rejected_to = request.out / REJECTED if request.skip_bad else None
+    manifest = Manifest.read(
+        request.data,
+        reader=request.reader or None,
+        columns=_columns(request.column),
+        label_tasks=recipe.declared(),
+        skip_bad=request.skip_bad,
+        rejected_to=rejected_to,
+        allow_outside=request.allow_outside,
+        notify=_notify,
+    )
+    if request.limit:
+        manifest = manifest.limit(request.limit, recipe.seed)
+    _fit_and_show(manifest, recipe, request.out, json_output)
+
+
+def _fit_and_show(manifest: Manifest, recipe: Recipe, out: Path, json_output: bool) -> Any:
+    from memeblend.model import MemeClassifier
+
+    with quiet_libraries(), Bars() as bars:
+        model = MemeClassifier(recipe, out=out, progress=bars).fit(manifest)
+    summary = fit_summary(model, out)
+    if json_output:
+        print_json(summary)
+        return model
+    split = summary["split"]
+    results.print(candidates_table(summary["candidates"], f"Candidates: weighted F1 on '{split}' (reports)"))
+    results.print(scores_table(summary, f"Ensembles on '{split}' (reports), {summary['num_memes']} memes"))
+    for name, chosen in summary["ensembles"].items():
+        where = ", ".join(chosen["selected_on"])
+        results.print(
+            f"{name}: {', '.join(chosen['members'])} (chosen on '{where}', weighted F1 {chosen['weighted_f1']:.3f} there)"
+        )
+    results.print(f"report: {out / 'report.html'}\nmodel:  {out / 'model'}", soft_wrap=True)
+    return model
+
+
+def fit_summary(model: Any, out: Path) -> dict[str, Any]:
+    """What `fit --json` prints: the evaluation of the report role, run, model, ensembles and candidates.
+
+    `candidates` and `label_tasks` are scored on "split"; an ensemble's weighted_f1 is what its choice saw on
+    "selected_on", and its `candidates` are the candidates' scores there.
+    """
+    return dict(model.report_["summary"]) | {"run": str(out), "model": str(out / "model")}
+
+
+def run_demo(out: Path, num_memes: int, json_output: bool) -> None:
+    """`memeblend demo`."""
+    from memeblend.data.sample import sample_manifest
+
+    messages.print(f"Drawing {num_memes} memes. {SYNTHETIC}")
+    manifest = sample_manifest(out / "sample", num_memes)
+    model = _fit_and_show(manifest, load_recipe("tiny", ["copies=1"]), out / "run", json_output)
+    if json_output:
+        return
+    scores = model.report_["summary"]["candidates"]["sarcastic"]
+    uni_modal = {name: scores[name] for name in scores if name.split("-")[0] in ("text", "image", "tfidf")}
+    multi_modal = {name: scores[name] for name in scores if name not in uni_modal}
+    best_uni, best_multi = max(uni_modal, key=uni_modal.__getitem__), max(multi_modal, key=multi_modal.__getitem__)
+    results.print(
+        f"\nSarcasm here is text and image disagreeing: {best_multi} ({multi_modal[best_multi]:.3f}) reads both, "
+        f"{best_uni} ({uni_modal[best_uni]:.3f}) is the best that reads one. {SYNTHETIC}\n"
+    )
+    image = next((out / "sample" / "images").iterdir())
+    results.print(
+        f"Next:\n  memeblend predict {out / 'run'} {image} --text 'what a lovely day'\n"
+        "  memeblend fit YOUR_DATA --out YOUR_RUN",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def run_doctor(data: Path, reader: str, column: Sequence[str], allow_outside: bool, json_output: bool) -> None:
+    """`memeblend doctor`."""
+    from memeblend.data.doctor import diagnose, render
+
+    with Bars() as bars:
+        diagnosis = diagnose(
+            data,
+            reader=reader or None,
+            columns=_columns(column),
+            allow_outside=allow_outside,
+            notify=_notify,
+            progress=bars,
+        )
+    if json_output:
+        print_json(diagnosis.to_dict())
+    else:
+        results.print(render(diagnosis))
+
+
+def run_evaluate(
+    model: Path,
+    data: Path,
+    split: str,
+    reader: str,
+    column: Sequence[str],
+    allow_outside: bool,
+    json_output: bool,
+) -> None:
+    """`memeblend evaluate`."""
+    classifier = _load(model)
+    manifest = _read(data, reader, column, allow_outside, classifier.label_tasks_)
+    with quiet_libraries():
+        found = classifier.evaluate(manifest, split)
+    if json_output:
+        print_json(found)
+        return
+    results.print(scores_table(found, f"Split '{found['split']}', {found['num_memes']} memes"))
+    for name, of_task in found["label_tasks"].items():
+        results.print(f"{name}: {of_task['verdict']}", markup=False)
+
+
+def run_predict(
+    model: Path,
+    inputs: Sequence[Path],
+    texts: Sequence[str],
+    out: Path | None,
+    reader: str,
+    column: Sequence[str],
+    allow_outside: bool,
+    json_output: bool,
+) -> None:
+    """`memeblend predict`."""
+    manifest = _inputs(inputs, texts, reader, column, allow_outside)
+    classifier = _load(model)
+    messages.print(f"Classifying {len(manifest)} meme(s) with {', '.join(classifier.members_)} ...")
+    with quiet_libraries():
+        predictions = classifier.predict_tables(manifest)
+    if out is not None:
+        predictions.write(out)
+        messages.print(f"Wrote {len(manifest)} row(s) to {out}", soft_wrap=True)
+    if json_output:
+        print_json({"num_memes": len(manifest), "memes": predictions.to_records()})
+    elif out is None:
+        for record in predictions.to_records():
+            results.print(_record_table(record))
+
+
+def _record_table(record: dict[str, Any]) -> Table:
+    table = Table(title=record["meme_id"], title_justify="left")
+    for name in ("label task", "class", "probabilities", "votes"):
+        table.add_column(name)
+    for name, entry in record["label_tasks"].items():
+        probabilities = ", ".join(f"{label} {value:.2f}" for label, value in entry["probabilities"].items())
+        votes = ", ".join(f"{member}: {label}" for member, label in entry.get("votes", {}).items())
+        table.add_row(name, entry["class"], probabilities, votes or "(derived)")
+    return table
+
+
+def run_report(run: Path, json_output: bool) -> None:
+    """`memeblend report`."""
+    from memeblend.reporting import write_run_report
+    from memeblend.run import Run
+
+    with quiet_libraries():
+        found = write_run_report(Run.load(run))
+    if json_output:
+        print_json(found)
+        return
+    summary = found["summary"]
+    results.print(candidates_table(summary["candidates"], f"Candidates: weighted F1 on '{summary['split']}' (reports)"))
+    results.print(scores_table(summary, f"Ensembles on '{summary['split']}' (reports), {summary['num_memes']} memes"))
+    results.print(f"report: {run / 'report.html'}", soft_wrap=True)
+
+
+def run_recipes(name: str, json_output: bool) -> None:
+    """`memeblend recipes`."""
+    recipes = {preset: load_recipe(preset) for preset in ([name] if name else preset_names())}
+    if json_output:
+        print_json({preset: recipe.model_dump(mode="json") for preset, recipe in recipes.items()})
+    elif name:
+        results.print(dump_recipe(recipes[name]), markup=False, soft_wrap=True, end="")
+    else:
+        table = Table("recipe", "encoder", "label tasks", "candidates, each kind so many times")
+        for preset, recipe in recipes.items():
+            kinds = ", ".join(f"{spec.kind} {recipe.copies_of(spec)}x" for spec in recipe.candidates)
+            table.add_row(preset, recipe.encoder.source, "joint" if recipe.joint else "one model each", kinds)
+        results.print(table)
+
+
+def _load(model: Path) -> Any:
+    messages.print(f"Loading the model in {model} ...", soft_wrap=True)
+    from memeblend.model import MemeClassifier
+
+    with quiet_libraries():
+        return MemeClassifier.load(model)
+
+
+def _read(
+    data: Path, reader: str, column: Sequence[str], allow_outside: bool, label_tasks: Sequence[LabelTask] | None
+) -> Manifest:
+    return Manifest.read(
+        data,
+        reader=reader or None,
+        columns=_columns(column),
+        label_tasks=label_tasks,
+        require_label_tasks=False,
+        allow_outside=allow_outside,
+        notify=_notify,
+    )
+
+
+def _inputs(
+    inputs: Sequence[Path], texts: Sequence[str], reader: str, column: Sequence[str], allow_outside: bool
+) -> Manifest:
+    """Images with their texts, a folder of images, a table, or a data-set folder."""
+    from memeblend.data.loose import IMAGE_SUFFIXES, images_in, loose_memes
+    from memeblend.data.readers import recognise
+
+    if not inputs and not texts:
+        raise DataError("There is nothing to predict.", fix="Name images, a folder or a table, or give a --text.")
+    one = inputs[0] if len(inputs) == 1 else None
+    if one is not None and not one.exists():
+        raise DataError(f"There is no file or folder '{one}'.")
+    if one is not None and one.is_dir() and recognise(one) is None:
+        found = images_in(one)
+        if not found:
+            raise DataError(f"The folder '{one}' holds neither images nor a table of memes.")
+        return loose_memes(found, texts)
+    if one is not None and (one.is_dir() or one.suffix.lower() not in IMAGE_SUFFIXES):
+        if texts:
+            raise DataError(f"--text goes with images, but '{one}' is a table of memes with its own texts.")
+        return _read(one, reader, column, allow_outside, None)
+    return loose_memes(inputs, texts)
+
+
+def _columns(column: Sequence[str]) -> dict[str, str]:
+    pairs = [entry.partition("=") for entry in column]
+    wrong = [entry for entry, (_, separator, _) in zip(column, pairs, strict=True) if not separator]
+    if wrong:
+        raise DataError(f"--column {wrong[0]} is not of the form NAME=COLUMN.", fix="Write it like image=img_file")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _notify(line: str) -> None:
+    messages.print(line, markup=False, soft_wrap=True)

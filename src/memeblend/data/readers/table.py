@@ -1,0 +1,146 @@
+"""A plain table: a .csv, .tsv, .jsonl or .parquet file, or the one named `memes` of a folder.
+
+A parquet file written by `Manifest.write` says what its columns, label tasks and root are; for every other
+table that is inferred or given.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from memeblend.data import storage
+from memeblend.data.inference import ROLES, TableColumns, find_columns, infer_label_tasks
+from memeblend.data.label_values import add_labels, check_there, class_words, keep_declared, label_key, refuse_empty
+from memeblend.data.paths import below, image_folder
+from memeblend.data.rows import NO_SPLIT, RawMemes, ReadRequest, namespaced, split_name
+from memeblend.data.tables import TABLE_SUFFIXES, TextTable, read_table
+from memeblend.errors import DataError
+from memeblend.labels import LabelTask
+
+_STEM = "memes"
+
+
+def recognises(folder: Path) -> bool:
+    """Whether a folder holds a table named `memes`."""
+    return bool(_tables(folder))
+
+
+def read(path: Path, request: ReadRequest) -> RawMemes:
+    """Read a table, or the one table named `memes` of a folder.
+
+    Raises:
+        DataError: the table can't be read, the folder has none or two, or columns or labels don't fit.
+    """
+    file = _one_table(path) if path.is_dir() else path
+    table = read_table(file, request.notify)
+    stored = storage.described(table.schema, file) if table.schema is not None else None
+    if stored is not None:
+        return _read_stored(table, *stored, request)
+    columns = find_columns(table, request)
+    raw = _read_roles(table, columns, request)
+    _read_labels(raw, table, columns, request)
+    for name in table.skipped:
+        request.notify(f"column '{name}' holds lists, objects or binary data and is not read")
+    return raw
+
+
+def _tables(folder: Path) -> list[Path]:
+    return [path for suffix in TABLE_SUFFIXES if (path := folder / f"{_STEM}{suffix}").is_file()]
+
+
+def _one_table(folder: Path) -> Path:
+    tables = _tables(folder)
+    if len(tables) != 1:
+        names = " and ".join(path.name for path in tables) or "none"
+        raise DataError(
+            f"'{folder}' should hold one table, {' or '.join(_STEM + suffix for suffix in TABLE_SUFFIXES)}; "
+            f"found {names}.",
+            fix="Name the table that is meant.",
+        )
+    return tables[0]
+
+
+def _read_stored(table: TextTable, label_tasks: tuple[LabelTask, ...], root: Path, request: ReadRequest) -> RawMemes:
+    """The rows of a manifest that was written as parquet."""
+    absent = [name for name in (*ROLES, *(task.name for task in label_tasks)) if name not in table.columns]
+    if absent:
+        raise DataError(f"'{table.path}' is a manifest without its column(s) {', '.join(absent)}.")
+    raw = RawMemes(
+        root,
+        ids=[value or "" for value in table.columns["meme_id"]],
+        images=list(table.columns["image"]),
+        texts=[value or "" for value in table.columns["ocr_text"]],
+        splits=[value or "" for value in table.columns["split"]],
+        sources=[value or "" for value in table.columns["source"]],
+        where=table.where(),
+    )
+    for task in label_tasks:
+        add_labels(raw, task, table.columns[task.name], task.name, class_words(task))
+    if request.label_tasks != ():
+        keep_declared(raw, request)
+    return raw
+
+
+def _read_roles(table: TextTable, columns: TableColumns, request: ReadRequest) -> RawMemes:
+    cells = {role: table.columns[column] for role, column in columns.roles.items()}
+    nothing: list[str | None] = [None] * len(table)
+    root = table.path.parent
+    dataset = root.absolute().name if table.path.stem == _STEM else table.path.stem
+    raw = RawMemes(root, where=table.where())
+    raw.report_unparsed(table.problems)
+    images = [image.strip() if image else None for image in cells.get("image", nothing)]
+    folder = image_folder(root, images)
+    if folder:
+        request.notify(f"images were found in '{folder}/'")
+    raw.images = below(folder, images)
+    raw.texts = [text or "" for text in cells.get("ocr_text", nothing)]
+    splits = [split_name(split or "") for split in cells.get("split", nothing)]
+    raw.splits = splits if any(splits) else [NO_SPLIT] * len(table)
+    raw.sources = [(source or "").strip() or dataset for source in cells.get("source", nothing)]
+    names = _identifiers(cells.get("meme_id"), images, len(table), request)
+    own = columns.roles.get("source") is not None
+    raw.ids = [
+        name if own and name.startswith(f"{source}/") and name.count("/") > 1 else namespaced(source, split, name)
+        for source, split, name in zip(raw.sources, raw.splits, names, strict=True)
+    ]
+    for row, (name, split) in enumerate(zip(names, raw.splits, strict=True)):
+        if not name:
+            raw.report(row, "has no id", columns.roles["meme_id"])
+        if not split:
+            raw.report(row, "names no split, though other rows do", columns.roles["split"])
+    return raw
+
+
+def _identifiers(
+    ids: list[str | None] | None, images: list[str | None], num_rows: int, request: ReadRequest
+) -> list[str]:
+    """The bare id of each row: from its column, else the image if no two rows share one, else the row's number."""
+    if ids is not None:
+        return [(value or "").strip() for value in ids]
+    named = [image for image in images if image]
+    if len(named) == num_rows and max(Counter(named).values(), default=0) <= 1:
+        request.notify("no column of ids: the image's name is the id")
+        return named
+    request.notify("no column of ids: rows are numbered from 1")
+    return [str(number) for number in range(1, num_rows + 1)]
+
+
+def _read_labels(raw: RawMemes, table: TextTable, columns: TableColumns, request: ReadRequest) -> None:
+    if request.label_tasks is None:
+        return
+    if request.label_tasks == ():
+        for task, column in infer_label_tasks(table, columns, request):
+            add_labels(raw, task, table.columns[column], column, class_words(task))
+        return
+    there = {label_key(column): column for column in columns.others}
+    mapped = {
+        task.name: columns.labels.get(task.name) or there.get(label_key(task.name)) for task in request.label_tasks
+    }
+    found = [name for name, column in mapped.items() if column is not None]
+    check_there(request.label_tasks, [*found, *columns.others], request)
+    for task in request.label_tasks:
+        chosen = mapped[task.name]
+        if chosen is not None:
+            add_labels(raw, task, table.columns[chosen], chosen, class_words(task))
+    refuse_empty(raw, request)

@@ -1,0 +1,397 @@
+"""`MemeClassifier`: fit, predict, evaluate, save, load.
+
+A model is a folder of safetensors and JSON: the preprocessor, the members of the chosen ensembles, the label
+tasks and a model card. It is read without the training data and without a network.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memeblend.candidates.base import Candidate
+from memeblend.candidates.making import load_candidate
+from memeblend.data.cache import default_cache_dir
+from memeblend.data.duplicates import duplicate_groups
+from memeblend.data.manifest import Manifest
+from memeblend.ensemble.selection import EnsembleChoice
+from memeblend.ensemble.voting import blend
+from memeblend.errors import DataError, ModelError, Problem
+from memeblend.evaluation.baselines import class_prior
+from memeblend.evaluation.evaluate import evaluate_table
+from memeblend.evaluation.metrics import task_means
+from memeblend.evaluation.tables import PredictionTable
+from memeblend.files import file_digest, replacing_folder, write_json, write_text
+from memeblend.labels import LabelTask
+from memeblend.predictions import Predictions
+from memeblend.recipe import Recipe, dump_recipe, load_recipe
+from memeblend.reporting import model_card, write_run_report
+from memeblend.run import Run, carry_out
+from memeblend.training.preprocessing import Preprocessor, prepare
+from memeblend.training.progress import Progress, Silent
+
+_FORMAT = 1
+_FILE = "memeblend.json"
+
+
+class MemeClassifier:
+    """A classifier of memes: an ensemble for each label task.
+
+    Follows scikit-learn where it fits: the constructor only stores, `fit` returns self, fitted state ends in an
+    underscore. Memes come as a `Manifest`, or as the path of a table or data-set folder.
+
+    Args:
+        recipe: a recipe, a preset's name or a TOML file.
+        out: folder of the run. None works in a temporary folder and keeps the model alone.
+        progress: who watches; None is silent.
+
+    Attributes:
+        label_tasks_: the trained label tasks.
+        classes_: class names of each label task, in the order of `predict_proba`'s columns.
+        choices_: the chosen ensemble of each label task.
+        prior_: share of each class in the fit split, for each label task.
+        roles_: names of the splits that fit, select and report.
+        report_: the content of `report.json` after `fit`, else {}.
+
+    Example:
+        >>> from memeblend import MemeClassifier
+        >>> model = MemeClassifier("tiny", out="run").fit("memes.csv")  # doctest: +SKIP
+        >>> model.predict("new_memes.csv")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, recipe: Recipe | str | Path = "tiny", *, out: str | Path | None = None, progress: Progress | None = None
+    ) -> None:
+        self.recipe = recipe
+        self.out = out
+        self.progress = progress
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"recipe": self.recipe, "out": self.out, "progress": self.progress}
+
+    def set_params(self, **params: Any) -> MemeClassifier:
+        """Set constructor arguments.
+
+        Raises:
+            ValueError: an argument that the constructor does not have.
+        """
+        unknown = sorted(set(params) - set(self.get_params()))
+        if unknown:
+            raise ValueError(f"MemeClassifier has no parameter {', '.join(unknown)}; it has recipe, out, progress")
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def fit(self, memes: Manifest | str | Path, y: None = None) -> MemeClassifier:
+        """Train candidates, choose ensembles, write report and model into the run folder.
+
+        The same call goes on where a killed one stopped.
+
+        Args:
+            memes: labelled memes.
+            y: ignored; labels are part of the memes.
+
+        Raises:
+            DataError: the memes can't be trained on; every reason at once.
+            RecipeError: the recipe is wrong.
+            OutputError: the run folder can't be used.
+        """
+        recipe = self.recipe if isinstance(self.recipe, Recipe) else load_recipe(self.recipe)
+        progress = self.progress or Silent()
+        manifest = memes if isinstance(memes, Manifest) else Manifest.read(memes, label_tasks=recipe.declared())
+        folder = Path(self.out) if self.out is not None else Path(tempfile.mkdtemp(prefix="memeblend-"))
+        try:
+            run = carry_out(manifest, recipe, folder, cache_dir=default_cache_dir(), progress=progress)
+            progress.start("writing report and model", 2)
+            self._adopt(run, recipe)
+            self.report_ = write_run_report(run)
+            progress.advance(1)
+            self.save(folder / "model")
+            progress.advance(2)
+        finally:
+            if self.out is None:
+                shutil.rmtree(folder, ignore_errors=True)
+        return self
+
+    def _adopt(self, run: Run, recipe: Recipe) -> None:
+        """Take the fitted state over from a run."""
+        fit = run.rows("fit")
+        members = sorted({name for choice in run.choices.values() for name in choice.members})
+        self._set_state(
+            run.manifest.label_tasks,
+            dict(run.choices),
+            {
+                task.name: class_prior(run.manifest.labels(task.name)[fit], task.num_classes)
+                for task in run.manifest.label_tasks
+            },
+            run.roles.to_dict(),
+            run.preprocessor,
+            {name: run.candidate(name) for name in members},
+        )
+        self.fitted_recipe_ = recipe
+        self.data_ = {
+            "source": ", ".join(sorted(set(run.manifest.table["source"]))),
+            "fingerprint": run.manifest.fingerprint,
+            "num_fit": len(fit),
+        }
+
+    def _set_state(
+        self,
+        label_tasks: Sequence[LabelTask],
+        choices: Mapping[str, EnsembleChoice],
+        prior: Mapping[str, NDArray[np.float64]],
+        roles: Mapping[str, Sequence[str]],
+        preprocessor: Preprocessor,
+        candidates: Mapping[str, Candidate],
+    ) -> None:
+        self.label_tasks_ = tuple(label_tasks)
+        self.classes_ = {task.name: np.array(task.classes) for task in label_tasks}
+        self.choices_ = dict(choices)
+        self.prior_ = dict(prior)
+        self.roles_ = {role: tuple(names) for role, names in roles.items()}
+        self.report_: dict[str, Any] = {}
+        self._preprocessor = preprocessor
+        self._candidates = dict(candidates)
+
+    def predict_tables(self, memes: Manifest | str | Path) -> Predictions:
+        """Everything the model says of memes: classes, probabilities, members' votes.
+
+        Labels, where the memes have them, are not read.
+
+        Raises:
+            DataError: the memes lack what members need, or have images that can't be decoded.
+            ModelError: the classifier is not fitted.
+        """
+        manifest = memes if isinstance(memes, Manifest) else Manifest.read(memes, label_tasks=None)
+        groups = np.arange(len(manifest), dtype=np.int64)
+        return self._predict(manifest, groups)
+
+    def _predict(self, manifest: Manifest, groups: NDArray[np.int64]) -> Predictions:
+        self._check_fitted()
+        need_images = any(candidate.needs_image for candidate in self._candidates.values())
+        _check_inputs(manifest, self._candidates)
+        ready = prepare(manifest, self._preprocessor, cache_dir=default_cache_dir(), need_images=need_images)
+        probabilities = {name: candidate.predict(ready) for name, candidate in self._candidates.items()}
+        labelled = {task.name for task in manifest.label_tasks}
+        tables: dict[str, PredictionTable] = {}
+        members: dict[str, tuple[PredictionTable, ...]] = {}
+        for task in self.label_tasks_:
+            missing = np.full(len(manifest), -1, dtype=np.int64)
+            members[task.name] = tuple(
+                PredictionTable(
+                    candidate=name,
+                    label_task=task,
+                    meme_ids=manifest.meme_ids,
+                    splits=manifest.splits,
+                    groups=groups,
+                    labels=manifest.labels(task.name) if task.name in labelled else missing,
+                    probabilities=probabilities[name][task.name],
+                    manifest_fingerprint=manifest.fingerprint,
+                )
+                for name in self.choices_[task.name].members
+            )
+            tables[task.name] = blend(members[task.name])
+        derived = {table.label_task.name: table for task in self.label_tasks_ if task.intensity
+                   for table in [tables[task.name].derived()]}  # fmt: skip
+        return Predictions(tables | derived, members)
+
+    def predict(self, memes: Manifest | str | Path) -> Any:
+        """Class names as a pandas frame: a row for each meme (its meme_id is the index), a column for each label
+        task, derived ones included."""
+        import pandas as pd
+
+        tables = self.predict_tables(memes).tables
+        ids = next(iter(tables.values())).meme_ids
+        return pd.DataFrame(
+            {name: [table.label_task.classes[i] for i in table.predicted] for name, table in tables.items()},
+            index=pd.Index(ids, name="meme_id"),
+        )
+
+    def predict_proba(self, memes: Manifest | str | Path) -> dict[str, NDArray[np.float64]]:
+        """Class probabilities [num_memes, num_classes] of each label task: the mean over the members, with the
+        voted class carrying the highest (see `memeblend.ensemble.voting.blend`)."""
+        return {name: table.probabilities for name, table in self.predict_tables(memes).tables.items()}
+
+    def score(self, memes: Manifest | str | Path, y: None = None) -> float:
+        """Mean weighted F1 over the trained label tasks that have labels."""
+        found = self.evaluate(memes, split="all")["label_tasks"]
+        names = [task.name for task in self.label_tasks_ if task.name in found]
+        return float(np.mean([found[name]["weighted_f1"] for name in names]))
+
+    def evaluate(self, memes: Manifest | str | Path, split: str = "", *, seed: int = 0) -> dict[str, Any]:
+        """Score the model on labelled memes.
+
+        Args:
+            memes: labelled memes.
+            split: name of a split, or "all". "" takes the split that reported when the model was trained where
+                the memes have it, else all of them.
+            seed: seed of the bootstrap.
+
+        Returns:
+            {"split", "num_memes", "label_tasks": {NAME: scores, interval, baselines, verdict ...}, "means"}; see
+            `memeblend.evaluation.evaluate.evaluate_table`.
+
+        Raises:
+            DataError: no such split, or no labels of the model's label tasks.
+        """
+        self._check_fitted()
+        manifest = (
+            memes
+            if isinstance(memes, Manifest)
+            else Manifest.read(memes, label_tasks=self.label_tasks_, require_label_tasks=False)
+        )
+        names = self._splits_to_evaluate(manifest, split)
+        part = manifest.take(np.isin(manifest.splits, names))
+        predictions = self._predict(part, duplicate_groups(part))
+        results = {}
+        for name, table in predictions.tables.items():
+            if (table.labels >= 0).any():
+                results[name] = evaluate_table(table, None, self._prior_of(name), seed=seed)
+        if not results:
+            raise DataError(
+                f"None of these memes has a label of the model's label tasks "
+                f"({', '.join(task.name for task in self.label_tasks_)}), so there is nothing to score.",
+                fix="Use predict for memes without labels.",
+            )
+        shown = split or (names[0] if len(names) == 1 else "all")
+        return {"split": shown, "num_memes": len(part), "label_tasks": results, "means": task_means(results)}
+
+    def _splits_to_evaluate(self, manifest: Manifest, split: str) -> list[str]:
+        there = list(manifest.split_names)
+        if split == "all":
+            return there
+        if split:
+            if split not in there:
+                known = ", ".join([*there, "all"])
+                raise DataError(f"There is no split '{split}' here.", fix=f"Splits of this data: {known}.")
+            return [split]
+        return [name for name in self.roles_["report"] if name in there] or there
+
+    def _prior_of(self, name: str) -> NDArray[np.float64]:
+        """Class prior of a label task; of a derived one absent and present."""
+        if name in self.prior_:
+            return self.prior_[name]
+        levels = self.prior_[name.removesuffix("_present")]
+        return np.array([levels[0], levels[1:].sum()])
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model folder; one that is there is replaced as a whole.
+
+        Raises:
+            ModelError: the classifier is not fitted.
+            OutputError: the folder could not be written.
+        """
+        self._check_fitted()
+        with replacing_folder(folder) as temporary:
+            (temporary / "preprocessor").mkdir()
+            self._preprocessor.save(temporary / "preprocessor")
+            for name, candidate in self._candidates.items():
+                (temporary / "candidates" / name).mkdir(parents=True)
+                candidate.save(temporary / "candidates" / name)
+            write_text(temporary / "recipe.toml", dump_recipe(self.fitted_recipe_))
+            state = {
+                "format": _FORMAT,
+                "label_tasks": [task.to_dict() for task in self.label_tasks_],
+                "ensembles": {name: choice.to_dict() for name, choice in self.choices_.items()},
+                "prior": {name: prior.tolist() for name, prior in self.prior_.items()},
+                "roles": {role: list(names) for role, names in self.roles_.items()},
+                "data": self.data_,
+                "candidates": sorted(self._candidates),
+            }
+            write_text(temporary / "README.md", model_card(state, self.report_))
+            files = {path.relative_to(temporary).as_posix(): file_digest(path) for path in _files(temporary)}
+            write_json(temporary / _FILE, state | {"files": files})
+
+    @classmethod
+    def load(cls, folder: str | Path, *, progress: Progress | None = None) -> MemeClassifier:
+        """Read a model folder, or the model of a run folder.
+
+        Raises:
+            ModelError: it is not a memeblend model, is cut short or was altered.
+        """
+        folder = Path(folder)
+        folder = folder / "model" if (folder / "model" / _FILE).is_file() else folder
+        state = _read_state(folder)
+        try:
+            model = cls(load_recipe(folder / "recipe.toml"), progress=progress)
+            tasks = [LabelTask.from_dict(task) for task in state["label_tasks"]]
+            model._set_state(
+                tasks,
+                {name: EnsembleChoice.from_dict(choice) for name, choice in state["ensembles"].items()},
+                {name: np.array(prior, dtype=np.float64) for name, prior in state["prior"].items()},
+                state["roles"],
+                Preprocessor.load(folder / "preprocessor"),
+                {name: load_candidate(name, folder / "candidates" / name) for name in state["candidates"]},
+            )
+            model.data_ = dict(state["data"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"'{folder / _FILE}' is not what memeblend wrote: {error}.") from error
+        assert isinstance(model.recipe, Recipe), "load_recipe gives a Recipe"
+        model.fitted_recipe_ = model.recipe
+        return model
+
+    @property
+    def members_(self) -> tuple[str, ...]:
+        """Names of all members of the ensembles."""
+        return tuple(sorted(self._candidates))
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "_candidates"):
+            raise ModelError("This MemeClassifier is not fitted yet.", fix="Call fit, or MemeClassifier.load(folder).")
+
+
+def _check_inputs(manifest: Manifest, candidates: Mapping[str, Candidate]) -> None:
+    """Every member must get what it reads."""
+    if len(manifest) == 0:
+        raise DataError("There are no memes to predict.")
+    need_images = sorted(name for name, candidate in candidates.items() if candidate.needs_image)
+    if need_images and not bool(manifest.table["image"].notna().all()):
+        without = manifest.table["meme_id"][manifest.table["image"].isna()]
+        raise DataError(
+            f"The model's members {', '.join(need_images)} read images, but {len(without)} meme(s) have none:",
+            problems=[Problem(meme_id, "has no image", meme_id) for meme_id in without],
+            fix="Give these memes their images, or train a model on memes without images.",
+        )
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    """The content of a model folder's `memeblend.json`, its files checked.
+
+    Raises:
+        ModelError: it is not there, is of another format, or files are missing or altered; all are listed.
+    """
+    path = folder / _FILE
+    if not path.is_file():
+        raise ModelError(
+            f"Expected a memeblend model in '{folder}', but there is no {_FILE}.",
+            fix="Name a folder written by MemeClassifier.save, or a run folder whose fit has finished.",
+        )
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        files, found = state["files"], state["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"'{path}' could not be read: {error}.") from error
+    if found != _FORMAT:
+        raise ModelError(f"'{folder}' has model format {found}; this memeblend reads format {_FORMAT}.")
+    problems = []
+    for name, expected in files.items():
+        file = folder / name
+        if not file.is_file():
+            problems.append(Problem(name, "is missing"))
+        elif file_digest(file) != expected:
+            problems.append(Problem(name, "is not the file that was saved (cut short or altered)"))
+    if problems:
+        raise ModelError(f"The model in '{folder}' is not whole:", problems=problems, fix="Copy or train it again.")
+    return dict(state)
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())

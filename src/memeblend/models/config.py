@@ -1,0 +1,148 @@
+"""The one configuration of all memeblend models, in Hugging Face's own format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from transformers import CLIPConfig, CLIPTextConfig, CLIPVisionConfig, PreTrainedConfig
+
+from memeblend.labels import LabelTask
+
+TextState = Literal["eos", "bos"]
+
+
+class MemeConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
+    """Sizes and switches of a model; defaults are the paper's (section 3) where it states them.
+
+    A model reads the parts that concern it: `lstm_*` belong to the text branch, `num_blocks` to `text_state`
+    to fusion, `projection_*`, `product_dropout`, `num_hidden` and `hidden_dropout` to align.
+
+    Args:
+        clip_config: configuration of the CLIP encoders, or its dictionary; CLIP ViT-B/32 when left out.
+        label_tasks: label tasks in order, each a `LabelTask` or its dictionary.
+        head_dropout: dropout inside every classifier head.
+        lstm_hidden_size: width of the BiLSTM in each direction; the text encoder's width when left out.
+        lstm_layers: layers of the BiLSTM.
+        num_blocks: self-attention blocks of the fusion.
+        num_heads: attention heads of each block.
+        residual: add each block's input to its output. The paper removed this.
+        norm: layer norm before each block. The paper has none.
+        attention_dropout: dropout on the attention weights. The paper removed it, its released code has .1.
+        text_state: "eos", the end token's state, which has seen the text (the paper's F_cls,t), or "bos", the
+            begin token's, which under CLIP's causal mask has not (its released code).
+        projection_size: width of the space in which align multiplies text and image features.
+        projection_dropout: dropout after the projections.
+        product_dropout: dropout on the product.
+        num_hidden: hidden layers between the product and the heads.
+        hidden_dropout: dropout after each of them.
+
+    Raises:
+        ValueError: values that make no sense, all of them named.
+    """
+
+    model_type = "memeblend"
+    sub_configs = {"clip_config": CLIPConfig}  # noqa: RUF012 - Hugging Face reads this class attribute
+
+    def __init__(
+        self,
+        clip_config: CLIPConfig | Mapping[str, Any] | None = None,
+        label_tasks: Iterable[LabelTask | Mapping[str, Any]] = (),
+        *,
+        head_dropout: float = 0.1,
+        lstm_hidden_size: int | None = None,
+        lstm_layers: int = 2,
+        num_blocks: int = 6,
+        num_heads: int = 8,
+        residual: bool = False,
+        norm: bool = False,
+        attention_dropout: float = 0.0,
+        text_state: TextState = "eos",
+        projection_size: int = 1024,
+        projection_dropout: float = 0.1,
+        product_dropout: float = 0.4,
+        num_hidden: int = 1,
+        hidden_dropout: float = 0.2,
+        **kwargs: Any,
+    ) -> None:
+        self.clip_config = clip_config if isinstance(clip_config, CLIPConfig) else CLIPConfig(**(clip_config or {}))
+        self.label_tasks = [
+            task.to_dict() if isinstance(task, LabelTask) else LabelTask.from_dict(dict(task)).to_dict()
+            for task in label_tasks
+        ]
+        self.head_dropout = head_dropout
+        self.lstm_hidden_size = self.text_width if lstm_hidden_size is None else lstm_hidden_size
+        self.lstm_layers = lstm_layers
+        self.num_blocks = num_blocks
+        self.num_heads = num_heads
+        self.residual = residual
+        self.norm = norm
+        self.attention_dropout = attention_dropout
+        self.text_state = text_state
+        self.projection_size = projection_size
+        self.projection_dropout = projection_dropout
+        self.product_dropout = product_dropout
+        self.num_hidden = num_hidden
+        self.hidden_dropout = hidden_dropout
+        self._check()
+        super().__init__(**kwargs)
+
+    def _check(self) -> None:
+        problems = [
+            f"{name} is {getattr(self, name)}, expected at least {least}"
+            for name, least in _LEAST.items()
+            if getattr(self, name) < least
+        ]
+        problems += [
+            f"{name} is {getattr(self, name)}, expected at least 0 and below 1"
+            for name in _DROPOUTS
+            if not 0 <= getattr(self, name) < 1
+        ]
+        if self.num_heads > 0 and self.text_width % self.num_heads:
+            problems.append(f"num_heads is {self.num_heads}, expected a divisor of the text width {self.text_width}")
+        if self.text_state not in ("eos", "bos"):
+            problems.append(f"text_state is '{self.text_state}', expected 'eos' or 'bos'")
+        names = [task["name"] for task in self.label_tasks]
+        if len(set(names)) != len(names):
+            problems.append(f"label_tasks names one twice: {', '.join(names)}")
+        if problems:
+            raise ValueError("MemeConfig: " + "; ".join(problems))
+
+    @property
+    def text_config(self) -> CLIPTextConfig:
+        """Configuration of the text encoder."""
+        config = self.clip_config.text_config
+        assert isinstance(config, CLIPTextConfig)
+        return config
+
+    @property
+    def vision_config(self) -> CLIPVisionConfig:
+        """Configuration of the image encoder."""
+        config = self.clip_config.vision_config
+        assert isinstance(config, CLIPVisionConfig)
+        return config
+
+    @property
+    def text_width(self) -> int:
+        """d_t, width of the text encoder's states."""
+        return int(self.text_config.hidden_size)
+
+    @property
+    def image_width(self) -> int:
+        """d_i, width of the image encoder's states."""
+        return int(self.vision_config.hidden_size)
+
+    def num_classes(self) -> dict[str, int]:
+        """Number of classes of each label task, in order."""
+        return {task["name"]: len(task["classes"]) for task in self.label_tasks}
+
+
+_LEAST = {
+    "lstm_hidden_size": 1,
+    "lstm_layers": 1,
+    "num_blocks": 1,
+    "num_heads": 1,
+    "projection_size": 1,
+    "num_hidden": 0,
+}
+_DROPOUTS = ("head_dropout", "attention_dropout", "projection_dropout", "product_dropout", "hidden_dropout")

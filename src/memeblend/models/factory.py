@@ -1,0 +1,87 @@
+"""From a model's kind to the model: new on a CLIP, from uni-modal models, or from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from transformers import CLIPModel
+
+from memeblend.errors import ModelError
+from memeblend.models.align import AlignClassifier
+from memeblend.models.base import MemeModel
+from memeblend.models.config import MemeConfig
+from memeblend.models.fusion import FusionClassifier
+from memeblend.models.image import ImageClassifier
+from memeblend.models.loading import read_config, read_model
+from memeblend.models.multimodal import MultiModalClassifier
+from memeblend.models.text import TextClassifier
+
+ModelKind = Literal["text", "image", "fusion", "align"]
+
+
+def model_class(kind: ModelKind) -> type[MemeModel]:
+    """The class of a kind of model.
+
+    Raises:
+        ValueError: no such kind.
+    """
+    match kind:
+        case "text":
+            return TextClassifier
+        case "image":
+            return ImageClassifier
+        case "fusion":
+            return FusionClassifier
+        case "align":
+            return AlignClassifier
+        case _:
+            raise ValueError(f"kind is {kind!r}, expected one of {', '.join(get_args(ModelKind))}")
+
+
+def build_model(kind: ModelKind, config: MemeConfig, clip: CLIPModel) -> MemeModel:
+    """A new model whose encoders start from a CLIP; their weights are copied.
+
+    Args:
+        kind: which model.
+        config: its configuration, with `clip_config` that of `clip`.
+        clip: from `load_clip`, or new from `tiny_clip_config`.
+    """
+    model = model_class(kind)(config)
+    if isinstance(model, TextClassifier | MultiModalClassifier):
+        model.text.text_model.load_state_dict(clip.text_model.state_dict())
+    if isinstance(model, ImageClassifier | MultiModalClassifier):
+        model.image.vision_model.load_state_dict(clip.vision_model.state_dict())
+    return model
+
+
+def from_branches(kind: ModelKind, config: MemeConfig, text: MemeModel, image: MemeModel) -> MultiModalClassifier:
+    """A multi-modal model that starts from trained uni-modal ones; see `MultiModalClassifier.from_branches`.
+
+    Raises:
+        ValueError: `kind` is not multi-modal, or a uni-modal model is of another kind.
+        ModelError: as `MultiModalClassifier.from_branches`.
+    """
+    found = model_class(kind)
+    if not issubclass(found, MultiModalClassifier):
+        raise ValueError(f"kind is {kind!r}, expected a multi-modal one: fusion or align")
+    if not isinstance(text, TextClassifier) or not isinstance(image, ImageClassifier):
+        names = f"{type(text).__name__} and {type(image).__name__}"
+        raise ValueError(f"expected a TextClassifier and an ImageClassifier, found {names}")
+    return found.from_branches(config, text, image)
+
+
+def load_model(kind: ModelKind, folder: str | Path) -> MemeModel:
+    """A model from the folder that its `save_pretrained` wrote, ready to predict, without network.
+
+    Raises:
+        ModelError: the folder is not of such a model, is cut short, or lacks weights.
+    """
+    expected = model_class(kind)
+    found = read_config(Path(folder), f"a saved {expected.__name__}").get("architectures")
+    if found != [expected.__name__]:
+        raise ModelError(f"Expected a saved {expected.__name__} in '{folder}', found architectures {found!r}.")
+    fix = "Its files are cut short or altered: copy the folder again, or train the model again."
+    model = read_model(expected, str(folder), local=True, fix=fix)
+    assert isinstance(model, MemeModel)
+    return model

@@ -1,0 +1,47 @@
+"""CLIP-multi: self-attention over the states of both encoders (paper section 3, figure 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from memeblend.models.attention import AttentionBlock
+from memeblend.models.base import LabelTaskLogits
+from memeblend.models.config import MemeConfig
+from memeblend.models.encoders import ClipStates, last_positions
+from memeblend.models.heads import LabelTaskHeads
+from memeblend.models.multimodal import MultiModalClassifier
+
+
+class FusionClassifier(MultiModalClassifier):
+    """Attention blocks over E = [E_t; E_i] and heads on F_cls = [text state; image class state].
+
+    The paper's form has neither residuals nor norms (switches of the configuration).
+    """
+
+    def __init__(self, config: MemeConfig) -> None:
+        super().__init__(config)
+        width = config.text_width
+        self.image_projection = nn.Linear(config.image_width, width)
+        self.blocks = nn.ModuleList(
+            AttentionBlock(
+                width, config.num_heads, config.attention_dropout, residual=config.residual, norm=config.norm
+            )
+            for _ in range(config.num_blocks)
+        )
+        self.fused_heads = LabelTaskHeads(2 * width, config.num_classes(), config.head_dropout)
+        self.post_init()
+
+    def fuse(self, text: ClipStates, image: ClipStates, attention_mask: Tensor) -> LabelTaskLogits:
+        """Equations 5 and 6; see `MultiModalClassifier.fuse`."""
+        states = torch.cat([text.tokens, self.image_projection(image.tokens)], dim=1)  # E [B, T + 1 + P, d_t]
+        image_mask = attention_mask.new_ones(image.tokens.shape[:2])
+        key_mask = torch.cat([attention_mask, image_mask], dim=1).bool()  # [B, T + 1 + P]
+        for block in self.blocks:
+            states = block(states, key_mask)
+        length = attention_mask.shape[1]
+        rows = torch.arange(len(states), device=states.device)
+        position = last_positions(attention_mask) if self.config.text_state == "eos" else torch.zeros_like(rows)
+        fused = torch.cat([states[rows, position], states[:, length]], dim=1)  # F_cls [B, 2 d_t]
+        logits: LabelTaskLogits = self.fused_heads(fused)
+        return logits

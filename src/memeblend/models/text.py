@@ -1,0 +1,68 @@
+"""The text branch and CLIP-text (paper section 3, figure 1a)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+from transformers import CLIPTextModel
+
+from memeblend.models.base import LabelTaskLogits, MemeModel, MemeOutput
+from memeblend.models.config import MemeConfig
+from memeblend.models.encoders import ClipStates, text_states
+from memeblend.models.heads import LabelTaskHeads
+
+
+class TextBranch(nn.Module):
+    """Text encoder, heads on its pooled state, and heads on a BiLSTM over all its states; logits are summed.
+
+    The BiLSTM reads packed sequences, so a prediction does not depend on how far its batch was padded.
+    """
+
+    def __init__(self, config: MemeConfig) -> None:
+        super().__init__()
+        self.text_model = CLIPTextModel._from_config(config.text_config)
+        self.lstm = nn.LSTM(
+            config.text_width, config.lstm_hidden_size, config.lstm_layers, batch_first=True, bidirectional=True
+        )
+        self.pooled_heads = LabelTaskHeads(config.text_width, config.num_classes(), config.head_dropout)
+        self.sequence_heads = LabelTaskHeads(2 * config.lstm_hidden_size, config.num_classes(), config.head_dropout)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[ClipStates, LabelTaskLogits]:
+        """States of texts and each label task's logits x_t [B, num_classes]; arguments as `text_states`."""
+        states = text_states(self.text_model, input_ids, attention_mask)
+        pooled = self.pooled_heads(states.pooled)
+        sequence = self.sequence_heads(self._context(states.tokens, attention_mask.sum(dim=1)))
+        return states, {name: pooled[name] + sequence[name] for name in pooled}
+
+    def _context(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Final states h [B, 2 * lstm_hidden_size] of the last layer, forward then backward."""
+        packed = pack_padded_sequence(tokens, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        _, (hidden, _) = self.lstm(packed)  # [2 * layers, B, lstm_hidden_size]
+        return torch.cat([hidden[-2], hidden[-1]], dim=1)
+
+
+class TextClassifier(MemeModel):
+    """CLIP-text: classifies a meme by its text alone."""
+
+    branches = ("text",)
+    main_input_name = "input_ids"
+
+    def __init__(self, config: MemeConfig) -> None:
+        super().__init__(config)
+        self.text = TextBranch(config)
+        self.post_init()
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, pixel_values: Tensor | None = None
+    ) -> MemeOutput:
+        """Logits of the "text" branch.
+
+        Args:
+            input_ids: token ids [B, T] of texts that end with their end token, padded on the right.
+            attention_mask: [B, T], 1 for tokens and 0 for padding; all tokens when left out.
+            pixel_values: not read; taken so that all models are called alike.
+        """
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        _, logits = self.text(input_ids, mask)
+        return self.output({"text": logits})

@@ -1,0 +1,133 @@
+"""Tokenizers: one trained on the memes themselves for the embedded CLIP, or a CLIP checkpoint's own.
+
+Texts always end with their end token, however long they were: its state is what CLIP pools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from memeblend.errors import ModelError
+
+PAD, EOS, BOS = "<pad>", "<eos>", "<bos>"
+_SPECIAL = (PAD, EOS, BOS)  # ids 0, 1, 2: an end token with id 2 would switch Hugging Face's CLIP to another pooling
+SMALLEST_VOCABULARY = 256 + len(_SPECIAL)
+"""Tokens of a vocabulary that learned nothing: every byte and the special tokens."""
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer for the embedded CLIP.
+
+    Lower-cased and NFC like CLIP's own; any text can be encoded, since unseen words fall back to bytes. The same
+    texts give the same tokenizer, byte for byte.
+
+    Args:
+        texts: texts to learn from, of the fit split alone; may be few or none.
+        vocab_size: largest number of tokens.
+        max_length: longest text in tokens, begin and end token included.
+
+    Raises:
+        ValueError: `vocab_size` has no room for every byte, or `max_length` none for a token.
+    """
+    if vocab_size < SMALLEST_VOCABULARY:
+        raise ValueError(f"vocab_size is {vocab_size}, expected at least {SMALLEST_VOCABULARY}")
+    if max_length < 3:
+        raise ValueError(f"max_length is {max_length}, expected at least 3")
+    tokenizer = Tokenizer(BPE())
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip(), normalizers.Lowercase()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=list(_SPECIAL),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A {EOS}",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in (BOS, EOS)],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=EOS,
+        bos_token=BOS,
+        model_max_length=max_length,
+        padding_side="right",
+        truncation_side="right",
+    )
+
+
+def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
+    """A tokenizer from a folder that holds one, or a hub id.
+
+    Raises:
+        ModelError: there is none, it can't be read, or it lacks an end or padding token.
+    """
+    local = Path(source).expanduser().is_dir()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(source), local_files_only=local)
+    except Exception as error:  # the tokenizers library raises bare Exception on a file that is cut short
+        raise ModelError(
+            f"Could not load a tokenizer from '{source}': {error}.",
+            fix="Expected tokenizer.json and tokenizer_config.json there; copy or download them again.",
+        ) from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ModelError(f"Expected a fast tokenizer in '{source}', found {type(tokenizer).__name__}.")
+    if tokenizer.eos_token_id is None or tokenizer.pad_token_id is None:
+        raise ModelError(f"The tokenizer in '{source}' has no end token or no padding token; CLIP needs both.")
+    return tokenizer
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_length: int) -> list[list[int]]:
+    """Token ids of each text from begin to end token, unpadded.
+
+    A text that spells a special token (say "<eos>") is read as the characters it is made of.
+
+    Args:
+        tokenizer: from `train_tokenizer` or `load_tokenizer`.
+        texts: any texts.
+        max_length: longest result; a longer text is cut on the right and keeps its end token.
+    """
+    if not texts:
+        return []
+    encoded = tokenizer(
+        list(texts),
+        add_special_tokens=True,
+        split_special_tokens=True,
+        truncation=True,
+        max_length=max_length,
+        padding=False,
+        return_attention_mask=False,
+    )
+    ids: list[list[int]] = encoded["input_ids"]
+    return ids
+
+
+def pad(token_ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """A batch of token ids, padded on the right to its longest.
+
+    Args:
+        token_ids: ids of each text, none of them empty.
+        pad_id: id of the padding token.
+
+    Returns:
+        input_ids [B, T] and attention_mask [B, T], int64; the mask is 1 for tokens and 0 for padding.
+    """
+    lengths = torch.tensor([len(ids) for ids in token_ids], dtype=torch.int64)
+    longest = int(lengths.max()) if len(lengths) else 0
+    input_ids = torch.tensor([[*ids, *[pad_id] * (longest - len(ids))] for ids in token_ids], dtype=torch.int64)
+    attention_mask = (torch.arange(longest)[None, :] < lengths[:, None]).long()
+    return input_ids.view(len(lengths), longest), attention_mask

@@ -1,0 +1,92 @@
+"""What a model says of memes: a class for each label task, its probabilities, and the members' votes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from memeblend.errors import DataError
+from memeblend.evaluation.tables import PredictionTable
+from memeblend.files import replacing
+
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Predictions of a model.
+
+    Attributes:
+        tables: the ensemble's prediction table of each label task, derived ones included.
+        members: the members' prediction tables of each trained label task.
+    """
+
+    tables: Mapping[str, PredictionTable]
+    members: Mapping[str, tuple[PredictionTable, ...]]
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """One dictionary a meme.
+
+        Returns:
+            {"meme_id": ..., "label_tasks": {NAME: {"class", "probabilities": {CLASS: p}, "votes": {MEMBER: CLASS}}}};
+            derived label tasks have no votes of their own.
+        """
+        ids = next(iter(self.tables.values())).meme_ids.tolist()
+        records: list[dict[str, Any]] = [{"meme_id": meme_id, "label_tasks": {}} for meme_id in ids]
+        for name, table in self.tables.items():
+            classes = table.label_task.classes
+            votes = {member.candidate: member.predicted.tolist() for member in self.members.get(name, ())}
+            decided, probabilities = table.predicted.tolist(), table.probabilities.tolist()
+            for row, record in enumerate(records):
+                entry: dict[str, Any] = {
+                    "class": classes[decided[row]],
+                    "probabilities": {
+                        label: round(value, 6) for label, value in zip(classes, probabilities[row], strict=True)
+                    },
+                }
+                if votes:
+                    entry["votes"] = {member: classes[cast[row]] for member, cast in votes.items()}
+                record["label_tasks"][name] = entry
+        return records
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a meme: meme_id, then for each label task NAME, NAME_p_CLASS for each class, and NAME_votes
+        (the members' classes as JSON)."""
+        columns: dict[str, Any] = {"meme_id": next(iter(self.tables.values())).meme_ids.tolist()}
+        for name, table in self.tables.items():
+            classes = table.label_task.classes
+            columns[name] = [classes[index] for index in table.predicted]
+            for index, label in enumerate(classes):
+                columns[f"{name}_p_{label}"] = table.probabilities[:, index].round(6)
+            members = self.members.get(name, ())
+            if members:
+                columns[f"{name}_votes"] = [
+                    json.dumps(dict(zip((member.candidate for member in members), row, strict=True)))
+                    for row in zip(*[[classes[i] for i in member.predicted] for member in members], strict=True)
+                ]
+        return pd.DataFrame(columns)
+
+    def write(self, path: str | Path) -> None:
+        """Write as .csv, .jsonl (nested as in `to_records`) or .parquet, by the suffix.
+
+        Raises:
+            DataError: another suffix.
+            OutputError: the file could not be written.
+        """
+        path = Path(path)
+        if path.suffix not in SUFFIXES:
+            raise DataError(f"'{path}' should end in {', '.join(SUFFIXES)}; its suffix says how it is written.")
+        with replacing(path) as temporary:
+            match path.suffix:
+                case ".csv":
+                    self.to_frame().to_csv(temporary, index=False)
+                case ".parquet":
+                    self.to_frame().to_parquet(temporary, index=False)
+                case _:
+                    lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in self.to_records())
+                    temporary.write_text("".join(lines), encoding="utf-8")

@@ -1,0 +1,168 @@
+"""The preprocessor, saved with every model, and the memes it has made ready for encoders.
+
+Training and serving share this one path from text and image to tensors, so they cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from memeblend.data.cache import cached_images
+from memeblend.data.images import ImageTransform
+from memeblend.data.manifest import Manifest
+from memeblend.errors import ModelError
+from memeblend.files import digest, file_digest, write_json
+from memeblend.models.tokenizer import encode, load_tokenizer, pad
+
+_FILE = "preprocessor.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocessor:
+    """From ocr_text and image to what the encoders read.
+
+    Attributes:
+        tokenizer: a fast tokenizer that puts begin and end tokens around each text.
+        max_length: longest text in tokens; longer ones are cut before their end token.
+        transform: how an image becomes a square of bytes.
+        mean: channel means of pixel values in [0, 1], length 3.
+        std: channel standard deviations, length 3.
+    """
+
+    tokenizer: PreTrainedTokenizerFast
+    max_length: int
+    transform: ImageTransform
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, unpadded, end token kept."""
+        return encode(self.tokenizer, list(texts), self.max_length)
+
+    def pad(self, token_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Token ids [B, T] and attention mask [B, T] of a batch, padded on the right."""
+        return pad(token_ids, self._pad_id)
+
+    @cached_property
+    def _pad_id(self) -> int:
+        return int(self.tokenizer.pad_token_id)
+
+    @cached_property
+    def _scale(self) -> tuple[Tensor, Tensor]:
+        return 1 / (255 * torch.tensor(self.std)), torch.tensor(self.mean) / torch.tensor(self.std)
+
+    def pixel_values(self, images: NDArray[np.uint8]) -> Tensor:
+        """Normalised pixel values [B, 3, S, S] of images [B, S, S, 3]."""
+        scale, shift = self._scale
+        values = torch.from_numpy(np.ascontiguousarray(images)).float() * scale - shift  # [B, S, S, 3]
+        return values.permute(0, 3, 1, 2).contiguous()  # [B, 3, S, S]
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer's own files and `preprocessor.json` into an existing folder."""
+        self.tokenizer.save_pretrained(folder)
+        write_json(folder / _FILE, self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "max_length": self.max_length,
+            "transform": self.transform.to_dict(),
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
+    @classmethod
+    def load(cls, folder: Path) -> Preprocessor:
+        """The inverse of `save`.
+
+        Raises:
+            ModelError: a file is missing or is not what `save` wrote.
+        """
+        import json
+
+        try:
+            settings = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+            return cls(
+                load_tokenizer(folder),
+                int(settings["max_length"]),
+                ImageTransform.from_dict(settings["transform"]),
+                tuple(settings["mean"]),
+                tuple(settings["std"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"The preprocessor in '{folder}' could not be read: {error}.") from error
+
+    @staticmethod
+    def fingerprint(folder: Path) -> str:
+        """Digest of a saved preprocessor's files."""
+        return digest({path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.is_file()})
+
+
+@dataclass(frozen=True, eq=False)
+class Memes:
+    """Memes made ready: texts, and images as bytes; tokens are made when first asked for.
+
+    Attributes:
+        texts: ocr_text of each meme.
+        images: [num_memes, S, S, 3], or None when the memes have no images.
+        preprocessor: what made them ready.
+    """
+
+    texts: list[str]
+    images: NDArray[np.uint8] | None
+    preprocessor: Preprocessor
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @cached_property
+    def token_ids(self) -> list[list[int]]:
+        """Token ids of each text, unpadded."""
+        return self.preprocessor.token_ids(self.texts)
+
+    def take(self, rows: NDArray[np.int64]) -> Memes:
+        """Some of the memes, in the given order."""
+        images = None if self.images is None else self.images[rows]
+        taken = replace(self, texts=[self.texts[row] for row in rows], images=images)
+        if "token_ids" in self.__dict__:
+            taken.__dict__["token_ids"] = [self.token_ids[row] for row in rows]
+        return taken
+
+    def batch(self, rows: Sequence[int], *, text: bool, image: bool) -> dict[str, Tensor]:
+        """Model inputs of some memes: input_ids and attention_mask [B, T], pixel_values [B, 3, S, S]."""
+        inputs: dict[str, Tensor] = {}
+        if text:
+            token_ids = self.token_ids
+            inputs["input_ids"], inputs["attention_mask"] = self.preprocessor.pad([token_ids[row] for row in rows])
+        if image:
+            assert self.images is not None, "a candidate that needs images was given memes without"
+            inputs["pixel_values"] = self.preprocessor.pixel_values(self.images[np.asarray(rows, dtype=np.int64)])
+        return inputs
+
+
+def prepare(
+    manifest: Manifest,
+    preprocessor: Preprocessor,
+    *,
+    cache_dir: Path,
+    need_images: bool,
+    progress: Callable[[int, int], None] | None = None,
+) -> Memes:
+    """Make the memes of a manifest ready; each distinct image is decoded once and cached.
+
+    Raises:
+        DataError: images that can't be decoded, all of them listed.
+    """
+    images = None
+    if need_images and manifest.has_images:
+        images = cached_images(manifest, preprocessor.transform, cache_dir, progress=progress)
+    return Memes(manifest.texts, images, preprocessor)

@@ -1,0 +1,299 @@
+"""A thin subclass of the Hugging Face Trainer: our objective, length-aware batches, scores on *select*.
+
+Notable: batches are drawn from (seed, epoch) alone and a checkpoint is kept for every epoch, so a run that was
+killed goes on from its last checkpoint to the very same weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.utils import is_mlflow_available, is_tensorboard_available
+
+from memeblend.evaluation.metrics import scores
+from memeblend.files import replacing
+from memeblend.labels import MISSING, LabelTask
+from memeblend.recipe.schema import Training
+from memeblend.training.objective import Objective
+from memeblend.training.preprocessing import Memes
+from memeblend.training.progress import Progress
+
+_CHUNK = 8  # batches that are sorted by length together: little padding, still well mixed
+
+
+class MemeDataset(Dataset[int]):
+    """Rows of memes with their labels; an item is its row number, a batch is built from rows at once."""
+
+    def __init__(self, memes: Memes, labels: NDArray[np.int64], *, text: bool, image: bool) -> None:
+        self.memes = memes
+        self.labels = torch.from_numpy(labels)  # [num_memes, num_label_tasks]
+        self.text = text
+        self.image = image
+
+    def __len__(self) -> int:
+        return len(self.memes)
+
+    def __getitem__(self, row: int) -> int:
+        return row
+
+    def collate(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Model inputs and labels [B, num_label_tasks] of some rows."""
+        return self.memes.batch(rows, text=self.text, image=self.image) | {"labels": self.labels[list(rows)]}
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Cost of each meme in tokens; equal for all where only the image is read."""
+        if not self.text:
+            return np.zeros(len(self), dtype=np.int64)
+        return np.array([len(ids) for ids in self.memes.token_ids], dtype=np.int64)
+
+
+class LengthBatches(Sampler[int]):
+    """A random order in which neighbours that make up a batch have about the same length."""
+
+    def __init__(self, lengths: NDArray[np.int64], batch_size: int, seed: int) -> None:
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the Trainer; the order depends on (seed, epoch) alone."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        random = np.random.default_rng((self.seed, self.epoch))
+        order = random.permutation(len(self.lengths))
+        span = self.batch_size * _CHUNK
+        batches: list[NDArray[np.int64]] = []
+        for start in range(0, len(order), span):
+            chunk = order[start : start + span]
+            chunk = chunk[np.argsort(self.lengths[chunk], kind="stable")]
+            batches += [chunk[i : i + self.batch_size] for i in range(0, len(chunk), self.batch_size)]
+        # A last, smaller batch must stay last: the loader cuts the flat order every batch_size memes.
+        rest = [batches.pop()] if len(batches[-1]) < self.batch_size else []
+        mixed = [batches[i] for i in random.permutation(len(batches))] + rest
+        return iter(np.concatenate(mixed).tolist())
+
+
+@torch.inference_mode()
+def predict_probabilities(
+    model: PreTrainedModel, dataset: MemeDataset, batch_size: int
+) -> dict[str, NDArray[np.float64]]:
+    """Class probabilities [num_memes, num_classes] of each label task, in the dataset's order."""
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    order = np.argsort(dataset.lengths(), kind="stable")
+    parts: dict[str, list[Tensor]] = {}
+    for start in range(0, len(order), batch_size):
+        inputs = dataset.collate(order[start : start + batch_size].tolist())
+        inputs.pop("labels")
+        logits = model(**{name: value.to(device) for name, value in inputs.items()}).logits
+        for name, value in logits.items():
+            parts.setdefault(name, []).append(value.double().softmax(dim=-1).cpu())
+    model.train(was_training)
+    back = np.argsort(order, kind="stable")
+    return {name: torch.cat(values).numpy()[back] for name, values in parts.items()}
+
+
+def mean_score(
+    label_tasks: Sequence[LabelTask], labels: NDArray[np.int64], probabilities: dict[str, Any], metric: str
+) -> dict[str, float]:
+    """A metric of each label task that has labels, and under the metric's own name their mean."""
+    values = {}
+    for column, task in enumerate(label_tasks):
+        known = labels[:, column] != MISSING
+        if known.any():
+            part = probabilities[task.name][known]
+            found = scores(task, labels[known, column], part.argmax(axis=1), part)[metric]
+            values[f"{task.name}_{metric}"] = float(found)
+    values[metric] = float(np.mean(list(values.values()))) if values else 0.0
+    return values
+
+
+class MemeTrainer(Trainer):
+    """The Trainer with an objective over branch logits and scores on the *select* split."""
+
+    def __init__(self, *, objective: Objective, metric: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.objective = objective
+        self.metric = metric
+        # The objective takes the mean over a batch, so there is nothing to rescale by token counts.
+        self.model_accepts_loss_kwargs = False
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthBatches:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        return LengthBatches(dataset.lengths(), self.args.train_batch_size, self.args.seed)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The objective's "loss" of a batch."""
+        labels = inputs.pop("labels")
+        outputs = model(**inputs)
+        loss = self.objective(outputs.branch_logits, labels)["loss"]
+        return (loss, outputs) if return_outputs else loss
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Scores on the *select* split, logged and handed to the callbacks as the Trainer does."""
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        probabilities = predict_probabilities(self.model, dataset, self.args.eval_batch_size)
+        found = mean_score(self.objective.label_tasks, dataset.labels.numpy(), probabilities, self.metric)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+class _Watch(TrainerCallback):
+    """Tells the progress, and keeps the metrics file equal to the Trainer's log."""
+
+    def __init__(self, progress: Progress, label: str, metrics_file: Path, metric: str) -> None:
+        self.progress = progress
+        self.label = label
+        self.metrics_file = metrics_file
+        self.metric = metric
+        self.note = ""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.progress.start(self.label, state.max_steps)
+        self._write(state)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.progress.advance(state.global_step, self.note)
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        score = state.log_history[-1].get(f"eval_{self.metric}") if state.log_history else None
+        if score is not None:
+            self.note = f"epoch {state.epoch or 0:.0f}, {self.metric} {score:.3f} on select"
+        self._write(state)
+
+    def _write(self, state: TrainerState) -> None:
+        # Rewritten whole from the Trainer's own log, so that a resumed run has each line once.
+        with replacing(self.metrics_file) as temporary:
+            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in state.log_history), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Everything that training one model needs.
+
+    Attributes:
+        label: what the progress calls it.
+        folder: where checkpoints and `metrics.jsonl` go.
+        training: the recipe's settings.
+        objective: what is minimised.
+        fit: memes to train on.
+        select: memes that stop the training early and pick the best epoch.
+        seed: seed of batches and dropout.
+        progress: who watches.
+    """
+
+    label: str
+    folder: Path
+    training: Training
+    objective: Objective
+    fit: MemeDataset
+    select: MemeDataset
+    seed: int
+    progress: Progress
+
+
+def train(model: PreTrainedModel, job: TrainJob) -> None:
+    """Train a model in place; it ends with the weights of its best epoch on *select*.
+
+    Goes on from the last whole checkpoint in the job's folder, if there is one.
+    """
+    settings = job.training
+    arguments = TrainingArguments(
+        output_dir=str(job.folder / "checkpoints"),
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=max(64, settings.batch_size),
+        num_train_epochs=settings.num_epochs,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=settings.warmup_ratio,
+        max_grad_norm=settings.max_grad_norm,
+        bf16=has_bf16(),
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        logging_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        restore_callback_states_from_checkpoint=True,
+        metric_for_best_model=settings.metric,
+        greater_is_better=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=True,
+        report_to=_trackers(),
+        seed=job.seed,
+    )
+    callbacks: list[TrainerCallback] = [_Watch(job.progress, job.label, job.folder / "metrics.jsonl", settings.metric)]
+    if settings.patience:
+        callbacks.append(EarlyStoppingCallback(settings.patience))
+    trainer = MemeTrainer(
+        objective=job.objective,
+        metric=settings.metric,
+        model=model,
+        args=arguments,
+        train_dataset=job.fit,
+        eval_dataset=job.select,
+        data_collator=job.fit.collate,
+        callbacks=callbacks,
+    )
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+    trainer.train(resume_from_checkpoint=last_checkpoint(job.folder / "checkpoints"))
+    model.eval()
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that is whole, if any. The Trainer writes `trainer_state.json` last."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
+    for path in found:
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return str(path)
+    return None
+
+
+def has_bf16() -> bool:
+    """Whether this machine computes in bfloat16 faster than in float32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def _trackers() -> list[str]:
+    available = {"tensorboard": is_tensorboard_available(), "mlflow": is_mlflow_available()}
+    return [name for name, installed in available.items() if installed]

@@ -1,0 +1,80 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from memeblend.errors import DataError, MissingExtraError, OutputError, Problem
+from memeblend.files import digest, file_digest, replacing, replacing_folder, write_json
+
+
+def no_space(*args, **kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_keeps_the_old_file_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    target = tmp_path / "a.json"
+    write_json(target, {"old": 1})
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_json(target, {"new": 2})
+    assert target.read_text() == '{\n  "old": 1\n}\n'
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_an_error_while_writing_is_not_turned_into_ours_and_leaves_nothing_behind(tmp_path):
+    with pytest.raises(KeyError), replacing(tmp_path / "a") as temporary:
+        temporary.write_text("half")
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    target = tmp_path / "model"
+    for name in ("first", "second"):
+        with replacing_folder(target) as temporary:
+            (temporary / name).write_text(name)
+            assert not (target / name).exists()
+        assert [path.name for path in target.iterdir()] == [name]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_folder_that_fails_keeps_the_old_one(tmp_path):
+    with replacing_folder(tmp_path / "model") as temporary:
+        (temporary / "weights").write_text("old")
+    with pytest.raises(OutputError, match="No space left"), replacing_folder(tmp_path / "model") as temporary:
+        (temporary / "weights").write_text("new")
+        no_space()
+    assert (tmp_path / "model" / "weights").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_writing_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="Could not write"), replacing(tmp_path / "file" / "a"):
+        pass
+
+
+def test_written_files_have_the_usual_permissions(tmp_path):
+    write_json(tmp_path / "a.json", {})
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_digests(tmp_path: Path):
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+    (tmp_path / "f").write_bytes(b"abc")
+    assert file_digest(tmp_path / "f") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_an_error_lists_its_problems_and_counts_the_rest():
+    problems = [Problem(f"row {row}", "is wrong") for row in range(23)]
+    text = str(DataError("Bad table:", problems=problems, fix="Mend it."))
+    assert text.splitlines()[:2] == ["Bad table:", "  - row 0: is wrong"]
+    assert text.splitlines()[-2:] == ["  ... and 3 more", "Mend it."]
+
+
+def test_a_missing_extra_says_what_to_install():
+    assert "pip install 'memeblend[track]'" in str(MissingExtraError("mlflow", "track"))

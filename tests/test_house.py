@@ -1,0 +1,95 @@
+"""The rooms of the package and who may import whom; the public names; what importing costs."""
+
+import ast
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+import memeblend
+
+SOURCE = Path(str(resources.files("memeblend")))
+OPEN_TO_ALL = {"errors", "labels", "files"}
+# A room may import the rooms named here and those open to all; docs/design.md explains the order.
+MAY_IMPORT = {
+    "errors": set(),
+    "labels": set(),
+    "files": set(),
+    "recipe": set(),
+    "data": {"recipe"},
+    "models": {"recipe"},
+    "losses": set(),
+    "evaluation": set(),
+    "ensemble": {"evaluation"},
+    "report": {"evaluation", "ensemble"},
+    "training": {"recipe", "data", "models", "losses", "evaluation"},
+    "candidates": {"recipe", "data", "models", "losses", "evaluation", "training"},
+    "run": {"recipe", "data", "evaluation", "ensemble", "training", "candidates"},
+    "predictions": {"evaluation"},
+    "reporting": {"recipe", "data", "evaluation", "ensemble", "report", "run"},
+    "model": {
+        "recipe", "data", "evaluation", "ensemble", "training", "candidates", "run", "predictions", "reporting",
+    },
+    "cli": {"recipe", "data", "evaluation", "training", "model", "reporting", "run"},
+}  # fmt: skip
+HEAVY = ("torch", "transformers", "sklearn", "matplotlib", "pandas", "pyarrow")
+
+
+def modules():
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        if parts != ("__init__",):
+            yield parts[0], path
+
+
+def imported_rooms(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            # `from memeblend import errors` names rooms too
+            names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            first, *rest = name.split(".")
+            if first == "memeblend" and rest and rest[0] != "__version__":
+                yield rest[0]
+
+
+@pytest.mark.parametrize(("room", "path"), [pytest.param(r, p, id=str(p.relative_to(SOURCE))) for r, p in modules()])
+def test_no_import_points_down_the_list_of_rooms(room, path):
+    assert room in MAY_IMPORT, f"the room {room} is not in the list"
+    allowed = MAY_IMPORT[room] | OPEN_TO_ALL | {room}
+    if room in {"errors", "labels"}:
+        allowed = {room}
+    assert set(imported_rooms(path)) - allowed == set()
+
+
+def test_public_names_are_these_and_all_of_them_exist():
+    assert sorted(memeblend.__all__) == [
+        "LabelTask",
+        "Manifest",
+        "MemeClassifier",
+        "Recipe",
+        "__version__",
+        "load_recipe",
+    ]
+    for name in memeblend.__all__:
+        assert getattr(memeblend, name)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        memeblend.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize("module", ["memeblend", "memeblend.cli"])
+def test_importing_is_cheap(module):
+    code = f"import sys, {module}; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_package_and_module_says_what_it_holds():
+    for _, path in modules():
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
