@@ -32,7 +32,8 @@ from memeblend.files import file_digest, replacing_folder, write_json, write_tex
 from memeblend.labels import LabelTask
 from memeblend.predictions import Predictions
 from memeblend.recipe import Recipe, dump_recipe, load_recipe
-from memeblend.reporting import model_card, write_run_report
+from memeblend.report.card import model_card
+from memeblend.reporting import write_run_report
 from memeblend.run import Run, carry_out
 from memeblend.training.preprocessing import Preprocessor, prepare
 from memeblend.training.progress import Progress, Silent
@@ -111,8 +112,7 @@ class MemeClassifier:
         try:
             run = carry_out(manifest, recipe, folder, cache_dir=default_cache_dir(), progress=progress)
             progress.start("writing report and model", 2)
-            self._adopt(run, recipe)
-            self.report_ = write_run_report(run)
+            self._adopt(run, recipe, write_run_report(run))
             progress.advance(1)
             self.save(folder / "model")
             progress.advance(2)
@@ -121,7 +121,7 @@ class MemeClassifier:
                 shutil.rmtree(folder, ignore_errors=True)
         return self
 
-    def _adopt(self, run: Run, recipe: Recipe) -> None:
+    def _adopt(self, run: Run, recipe: Recipe, report: Mapping[str, Any]) -> None:
         """Take the fitted state over from a run."""
         fit = run.rows("fit")
         members = sorted({name for choice in run.choices.values() for name in choice.members})
@@ -135,6 +135,7 @@ class MemeClassifier:
             run.roles.to_dict(),
             run.preprocessor,
             {name: run.candidate(name) for name in members},
+            report,
         )
         self.fitted_recipe_ = recipe
         self.data_ = {
@@ -151,13 +152,14 @@ class MemeClassifier:
         roles: Mapping[str, Sequence[str]],
         preprocessor: Preprocessor,
         candidates: Mapping[str, Candidate],
+        report: Mapping[str, Any],
     ) -> None:
         self.label_tasks_ = tuple(label_tasks)
         self.classes_ = {task.name: np.array(task.classes) for task in label_tasks}
         self.choices_ = dict(choices)
         self.prior_ = dict(prior)
         self.roles_ = {role: tuple(names) for role, names in roles.items()}
-        self.report_: dict[str, Any] = {}
+        self.report_ = dict(report)
         self._preprocessor = preprocessor
         self._candidates = dict(candidates)
 
@@ -176,9 +178,8 @@ class MemeClassifier:
 
     def _predict(self, manifest: Manifest, groups: NDArray[np.int64]) -> Predictions:
         self._check_fitted()
-        need_images = any(candidate.needs_image for candidate in self._candidates.values())
         _check_inputs(manifest, self._candidates)
-        ready = prepare(manifest, self._preprocessor, cache_dir=default_cache_dir(), need_images=need_images)
+        ready = prepare(manifest, self._preprocessor, cache_dir=None)
         probabilities = {name: candidate.predict(ready) for name, candidate in self._candidates.items()}
         labelled = {task.name for task in manifest.label_tasks}
         tables: dict[str, PredictionTable] = {}
@@ -330,6 +331,7 @@ class MemeClassifier:
                 state["roles"],
                 Preprocessor.load(folder / "preprocessor"),
                 {name: load_candidate(name, folder / "candidates" / name) for name in state["candidates"]},
+                {},
             )
             model.data_ = dict(state["data"])
         except (KeyError, TypeError, ValueError) as error:

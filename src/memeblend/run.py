@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from memeblend.candidates.base import Candidate, FitContext, Planned
 from memeblend.candidates.making import load_candidate, make_candidate, needs, plan
+from memeblend.data.cache import unreadable_images
 from memeblend.data.duplicates import duplicate_groups
 from memeblend.data.manifest import Manifest
 from memeblend.data.splits import SplitRoles, assign_roles
@@ -185,6 +186,18 @@ def carry_out(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Pa
         return run
 
 
+def drop_unreadable(manifest: Manifest, recipe: Recipe, rejected_to: Path, notify: Callable[[str], None]) -> Manifest:
+    """The manifest without the memes whose images can't be decoded, which are listed in `rejected_to`.
+
+    The images that can be decoded are in the cache afterwards, so they are not decoded again.
+
+    Raises:
+        DataError: nothing would be left.
+    """
+    transform = make_preprocessor(recipe.encoder, []).transform
+    return manifest.reject(unreadable_images(manifest, transform), rejected_to, notify)
+
+
 class _Work:
     """The training of candidates one after the other, with what they share made once."""
 
@@ -239,7 +252,6 @@ class _Work:
             self.manifest,
             preprocessor,
             cache_dir=self.cache_dir,
-            need_images=True,
             progress=lambda num_done, _total: self.progress.advance(num_done),
         )
 
@@ -372,7 +384,7 @@ def _check_labels(manifest: Manifest, roles: SplitRoles) -> None:
         )
 
 
-def _rows(manifest: Manifest, roles: SplitRoles, of: Iterator[str] | tuple[str, ...] | list[str]) -> NDArray[np.int64]:
+def _rows(manifest: Manifest, roles: SplitRoles, of: Iterable[str]) -> NDArray[np.int64]:
     names = [name for role in of for name in getattr(roles, role)]
     return np.flatnonzero(np.isin(manifest.splits, names))
 

@@ -9,24 +9,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
 from safetensors import SafetensorError
-from transformers import CLIPConfig, PreTrainedModel, set_seed
+from transformers import CLIPConfig, set_seed
 
 from memeblend.candidates.base import Candidate, FitContext
 from memeblend.errors import ModelError
 from memeblend.files import digest, write_json
 from memeblend.labels import LabelTask
 from memeblend.models import build_model, from_branches, load_model
+from memeblend.models.base import MemeModel
 from memeblend.models.config import MemeConfig
 from memeblend.recipe.schema import (
     AlignCandidate,
     FusionCandidate,
     ImageCandidate,
-    NeuralCandidate,
     TextCandidate,
 )
 from memeblend.training.encoder import load_encoder
@@ -54,7 +56,7 @@ class Neural(Candidate):
         self.starts_from = tuple(starts_from)
         self.needs_text = not isinstance(spec, ImageCandidate)
         self.needs_image = not isinstance(spec, TextCandidate)
-        self.models: dict[str, PreTrainedModel] = {}
+        self.models: dict[str, MemeModel] = {}
 
     def fit(self, context: FitContext) -> None:
         """Train each model from its start; see `train` for stopping and resuming."""
@@ -64,7 +66,7 @@ class Neural(Candidate):
             label = self.name if context.recipe.joint else f"{self.name} {key}"
             self.models[key] = self._fit_one(context, key, group, label)
 
-    def _fit_one(self, context: FitContext, key: str, group: tuple[LabelTask, ...], label: str) -> PreTrainedModel:
+    def _fit_one(self, context: FitContext, key: str, group: tuple[LabelTask, ...], label: str) -> MemeModel:
         columns = [context.label_tasks.index(task) for task in group]
         labels = np.ascontiguousarray(context.fit_labels[:, columns])
         seed = int(digest(context.seed, self.name, key), 16) % 2**31
@@ -87,7 +89,7 @@ class Neural(Candidate):
         )
         return model
 
-    def _start(self, context: FitContext, key: str, group: tuple[LabelTask, ...]) -> PreTrainedModel:
+    def _start(self, context: FitContext, key: str, group: tuple[LabelTask, ...]) -> MemeModel:
         clip = load_encoder(context.recipe.encoder, context.fit.preprocessor)
         config = _config(self.spec, clip.config, group)
         if not self.starts_from:
@@ -128,7 +130,7 @@ class Neural(Candidate):
         """The inverse of `save`; models are ready to predict, on the GPU where there is one."""
         try:
             settings = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-            candidate = cls(name, _SPECS[settings["kind"]].model_validate(settings["spec"]))
+            candidate = cls(name, _SPEC.validate_python(settings["spec"]))
             for position, key in enumerate(settings["models"]):
                 model = load_model(settings["kind"], folder / str(position)).eval()
                 candidate.models[key] = model.to("cuda") if torch.cuda.is_available() else model
@@ -137,19 +139,14 @@ class Neural(Candidate):
         return candidate
 
 
-_SPECS: dict[str, type[NeuralCandidate]] = {
-    "text": TextCandidate,
-    "image": ImageCandidate,
-    "fusion": FusionCandidate,
-    "align": AlignCandidate,
-}
+_SPEC: TypeAdapter[NeuralSpec] = TypeAdapter(Annotated[NeuralSpec, Field(discriminator="kind")])
 
 
 def _config(spec: NeuralSpec, clip_config: CLIPConfig, label_tasks: Sequence[LabelTask]) -> MemeConfig:
     """The model's configuration from the candidate's part of the recipe."""
     match spec:
         case TextCandidate():
-            own = {"lstm_hidden_size": spec.lstm_hidden_size}
+            own: dict[str, Any] = {"lstm_hidden_size": spec.lstm_hidden_size}
         case FusionCandidate():
             own = {
                 "num_blocks": spec.num_blocks,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
 from memeblend.cli.output import (
@@ -49,6 +48,8 @@ def run_fit(request: FitRequest, json_output: bool) -> None:
     if request.label_task:
         names = ", ".join(f'"{name}"' for name in request.label_task)
         settings.append(f"only_label_tasks=[{names}]")
+    from memeblend.run import REJECTED, drop_unreadable
+
     recipe = load_recipe(request.recipe, settings)
     rejected_to = request.out / REJECTED if request.skip_bad else None
     manifest = Manifest.read(
@@ -61,6 +62,8 @@ def run_fit(request: FitRequest, json_output: bool) -> None:
         allow_outside=request.allow_outside,
         notify=_notify,
     )
+    if rejected_to is not None and manifest.has_images:
+        manifest = drop_unreadable(manifest, recipe, rejected_to, notify=_notify)
     if request.limit:
         manifest = manifest.limit(request.limit, recipe.seed)
     _fit_and_show(manifest, recipe, request.out, json_output)
@@ -68,44 +71,42 @@ def run_fit(request: FitRequest, json_output: bool) -> None:
 
 def _fit_and_show(manifest: Manifest, recipe: Recipe, out: Path, json_output: bool) -> Any:
     from memeblend.model import MemeClassifier
+    from memeblend.reporting import summary
 
     with quiet_libraries(), Bars() as bars:
         model = MemeClassifier(recipe, out=out, progress=bars).fit(manifest)
-    summary = fit_summary(model, out)
+    found = summary(model.report_) | {"run": str(out), "model": str(out / "model")}
     if json_output:
-        print_json(summary)
+        print_json(found)
         return model
-    split = summary["split"]
-    results.print(candidates_table(summary["candidates"], f"Candidates: weighted F1 on '{split}' (reports)"))
-    results.print(scores_table(summary, f"Ensembles on '{split}' (reports), {summary['num_memes']} memes"))
-    for name, chosen in summary["ensembles"].items():
+    _show_scores(found)
+    for name, chosen in found["ensembles"].items():
         where = ", ".join(chosen["selected_on"])
         results.print(
-            f"{name}: {', '.join(chosen['members'])} (chosen on '{where}', weighted F1 {chosen['weighted_f1']:.3f} there)"
+            f"{name}: {', '.join(chosen['members'])} "
+            f"(chosen on '{where}', weighted F1 {chosen['weighted_f1']:.3f} there)"
         )
     results.print(f"report: {out / 'report.html'}\nmodel:  {out / 'model'}", soft_wrap=True)
     return model
 
 
-def fit_summary(model: Any, out: Path) -> dict[str, Any]:
-    """What `fit --json` prints: the evaluation of the report role, run, model, ensembles and candidates.
-
-    `candidates` and `label_tasks` are scored on "split"; an ensemble's weighted_f1 is what its choice saw on
-    "selected_on", and its `candidates` are the candidates' scores there.
-    """
-    return dict(model.report_["summary"]) | {"run": str(out), "model": str(out / "model")}
+def _show_scores(found: dict[str, Any]) -> None:
+    split = found["split"]
+    results.print(candidates_table(found["candidates"], f"Candidates: weighted F1 on '{split}' (reports)"))
+    results.print(scores_table(found, f"Ensembles on '{split}' (reports), {found['num_memes']} memes"))
 
 
 def run_demo(out: Path, num_memes: int, json_output: bool) -> None:
     """`memeblend demo`."""
     from memeblend.data.sample import sample_manifest
+    from memeblend.reporting import summary
 
     messages.print(f"Drawing {num_memes} memes. {SYNTHETIC}")
     manifest = sample_manifest(out / "sample", num_memes)
     model = _fit_and_show(manifest, load_recipe("tiny", ["copies=1"]), out / "run", json_output)
     if json_output:
         return
-    scores = model.report_["summary"]["candidates"]["sarcastic"]
+    scores = summary(model.report_)["candidates"]["sarcastic"]
     uni_modal = {name: scores[name] for name in scores if name.split("-")[0] in ("text", "image", "tfidf")}
     multi_modal = {name: scores[name] for name in scores if name not in uni_modal}
     best_uni, best_multi = max(uni_modal, key=uni_modal.__getitem__), max(multi_modal, key=multi_modal.__getitem__)
@@ -202,7 +203,7 @@ def _record_table(record: dict[str, Any]) -> Table:
 
 def run_report(run: Path, json_output: bool) -> None:
     """`memeblend report`."""
-    from memeblend.reporting import write_run_report
+    from memeblend.reporting import summary, write_run_report
     from memeblend.run import Run
 
     with quiet_libraries():
@@ -210,9 +211,7 @@ def run_report(run: Path, json_output: bool) -> None:
     if json_output:
         print_json(found)
         return
-    summary = found["summary"]
-    results.print(candidates_table(summary["candidates"], f"Candidates: weighted F1 on '{summary['split']}' (reports)"))
-    results.print(scores_table(summary, f"Ensembles on '{summary['split']}' (reports), {summary['num_memes']} memes"))
+    _show_scores(summary(found))
     results.print(f"report: {run / 'report.html'}", soft_wrap=True)
 
 

@@ -8,6 +8,7 @@ pixels). A shard is written once, whole, and never changed. So processes may fil
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +67,19 @@ def cached_images(
             fix="Repair these images, or read with skip_bad (--skip-bad), which drops their memes.",
         )
     return cache.gather(manifest.image_digests())
+
+
+def decoded_images(
+    manifest: Manifest, transform: ImageTransform, progress: Progress | None = None
+) -> NDArray[np.uint8]:
+    """As `cached_images`, but nothing is kept: for memes that come by once.
+
+    Raises:
+        DataError: the memes have no images.
+        ImageError: images that can't be decoded, all at once.
+    """
+    with tempfile.TemporaryDirectory(prefix="memeblend-") as folder:
+        return cached_images(manifest, transform, folder, progress)
 
 
 def unreadable_images(

@@ -14,14 +14,15 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from memeblend.errors import ImageError
 
 ImageFit = Literal["letterbox", "crop"]
 
-_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "MPO")
+_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 _MID_GREY = 128
+_MAX_RATIO = 32
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,8 @@ def load_image(source: str | Path | bytes, limits: ImageLimits = _DEFAULT_LIMITS
                 return _rgb(_upright(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{name} announces far more than {limits.max_pixels:,} pixels, which is refused.") from error
-    except Image.UnidentifiedImageError as error:
-        kinds = ", ".join(_FORMATS[:-1])
-        raise ImageError(f"{name} is not an image that can be read ({kinds}).") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name} is not an image that can be read ({', '.join(_FORMATS)}).") from error
     except Exception as error:  # decoders raise nearly anything on broken files
         raise ImageError(f"{name} is truncated or corrupt: {error}.") from error
     raise ImageError(f"{name} has {pixels:,} pixels, more than the {limits.max_pixels:,} that are allowed.")
@@ -151,10 +151,14 @@ class ImageTransform:
         return square
 
     def _crop(self, image: Image.Image) -> Image.Image:
-        """Resize only what the crop keeps: the whole of a 1 x 40,000 strip would be 3.8 million pixels high."""
-        short = min(image.size)
+        short, long = sorted(image.size)
         scaled = [int(self.size * side / short) for side in image.size]
         left, top = ((side - self.size) // 2 for side in scaled)
+        box = (left, top, left + self.size, top + self.size)
+        if long <= _MAX_RATIO * short:
+            return image.resize((scaled[0], scaled[1]), Image.Resampling.BICUBIC).crop(box)
+        # Resized as a whole, a strip of 1 x 40,000 would become millions of pixels long; so only what the crop
+        # keeps is resized, which equals the above but for rounding.
         across, down = (side / new for side, new in zip(image.size, scaled, strict=True))
-        box = (left * across, top * down, (left + self.size) * across, (top + self.size) * down)
-        return image.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box)
+        kept = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+        return image.resize((self.size, self.size), Image.Resampling.BICUBIC, box=kept)

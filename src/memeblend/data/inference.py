@@ -105,7 +105,7 @@ def infer_label_tasks(table: TextTable, columns: TableColumns, request: ReadRequ
     found: list[tuple[LabelTask, str]] = []
     for name, column in [*columns.labels.items(), *((other, other) for other in columns.others)]:
         values = [label for cell in table.columns[column] if (label := present_label(cell)) is not None]
-        reason = _why_not_labels(values)
+        reason = _why_not_labels(name, values)
         if not reason:
             found.append((_label_task(name, values), column))
         elif name in columns.labels:
@@ -127,28 +127,38 @@ def _names_sources(table: TextTable, roles: dict[str, str]) -> bool:
     return all(meme_id and source and meme_id.startswith(f"{source}/") for meme_id, source in pairs)
 
 
-def _why_not_labels(values: Sequence[str]) -> str:
+def _why_not_labels(name: str, values: Sequence[str]) -> str:
     """Why a column's values can't be labels; "" if they can."""
     classes = set(values)
     if not classes:
         return "is empty"
     if len(classes) == 1:
         return f"has one value only ('{values[0]}')"
+    if _known(name, values) is not None:
+        return ""
     if any(len(v) > _MAX_LABEL_CHARACTERS or len(v.split()) > _MAX_LABEL_WORDS for v in classes):
         return "holds free text"
     if len(classes) > _MAX_CLASSES:
         return f"has {len(classes)} different values (at most {_MAX_CLASSES} classes)"
     if any(_FRACTION.fullmatch(whole_number(v)) for v in classes):
         return "holds measurements"
-    if len(classes) > max(2, len(values) // 2):
-        return f"has {len(classes)} different values in {len(values)} rows"
+    if len(classes) == len(values) > 2:
+        return "has another value in every row"
     return ""
 
 
-def _label_task(name: str, values: Sequence[str]) -> LabelTask:
+def _known(name: str, values: Sequence[str]) -> LabelTask | None:
+    """The well-known label task of that name, if its words are the values."""
     for task in KNOWN_LABEL_TASKS:
         if label_key(name) == task.name and {label_key(value) for value in values} <= set(class_words(task)):
             return LabelTask(name, task.kind, task.classes, task.intensity)
+    return None
+
+
+def _label_task(name: str, values: Sequence[str]) -> LabelTask:
+    known = _known(name, values)
+    if known is not None:
+        return known
     classes = sorted({whole_number(value) for value in values})
     if len(classes) == 2:
         return LabelTask(name, "binary", tuple(sorted(classes, key=lambda value: (not _is_negative(value), value))))

@@ -37,12 +37,13 @@ def loose_memes(images: Sequence[Path], texts: Sequence[str] = ()) -> Manifest:
     if problems:
         raise DataError("Some images are not there:", problems=problems)
     num_memes = len(images) or len(texts)
+    paths: list[str | None] = [str(path.resolve()) for path in images]
     names = [path.name for path in images] or [f"text_{number}" for number in range(num_memes)]
     repeated = Counter(names)
     table = pd.DataFrame(
         {
             "meme_id": [name if repeated[name] == 1 else f"{name}#{position}" for position, name in enumerate(names)],
-            "image": [str(path.resolve()) for path in images] or [None] * num_memes,
+            "image": paths or [None] * num_memes,
             "ocr_text": list(texts) or [""] * num_memes,
             "split": ["input"] * num_memes,
             "source": ["input"] * num_memes,

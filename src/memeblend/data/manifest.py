@@ -80,6 +80,13 @@ class Manifest:
             Problem(f"row {row}", f"meme_id '{ids[row]}' comes a second time", ids[row] or "")
             for row in np.flatnonzero(self.table["meme_id"].duplicated())
         ]
+        images = self._column("image")
+        if any(images):
+            problems += [
+                Problem(f"row {row}, column image", "names no image, though other rows do", ids[row] or "")
+                for row, image in enumerate(images)
+                if not image
+            ]
         for task in self.label_tasks:
             allowed = {None, *task.classes}
             problems += [

@@ -64,7 +64,7 @@ def write_rejected(path: Path, rejected: Sequence[tuple[Problem, str]], *, appen
     before = path.read_bytes().decode() if append and path.exists() else ""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         stream.write(before)
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
         if not before:
             writer.writerow(_COLUMNS)
         writer.writerows((problem.meme_id, problem.where, problem.what, image) for problem, image in rejected)

@@ -20,6 +20,9 @@ from memeblend.errors import DataError
 from memeblend.files import replacing_folder
 from memeblend.labels import MEMOTION_LABEL_TASKS
 
+SOURCE = "memeblend_sample"
+"""Source of every meme of the sample, by which reports know that the memes are synthetic."""
+
 DEFAULT_NUM_MEMES = 1200
 MIN_NUM_MEMES = 20
 LABEL_NOISE = 0.05
@@ -27,7 +30,8 @@ LABEL_NOISE = 0.05
 
 _SPLIT_SHARES = {"train": 0.7, "validation": 0.12, "test": 0.18}
 _NUM_TRIES = 100
-_COLUMNS = ("id", "image", "text", "split", *(task.name for task in MEMOTION_LABEL_TASKS))
+_JPEG_QUALITY = 88
+_COLUMNS = ("id", "image", "text", "split", "source", *(task.name for task in MEMOTION_LABEL_TASKS))
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class SampleMeme:
     """One meme of the sample, before its picture is drawn.
 
     Attributes:
-        name: its id; the picture is `images/<name>.png`.
+        name: its id; the picture is `images/<name>.jpg`.
         split: train, validation or test.
         facts: what it is drawn from.
         lines: the words at the upper and the lower edge.
@@ -81,10 +85,10 @@ def write_sample(
             table = csv.writer(stream, lineterminator="\n")
             table.writerow(_COLUMNS)
             for num_drawn, meme in enumerate(memes, start=1):
-                image = f"images/{meme.name}.png"
+                image = f"images/{meme.name}.jpg"
                 picture = draw(meme.facts, meme.lines, random.Random(f"{seed} {meme.name}"))
-                picture.save(temporary / image, compress_level=1)
-                table.writerow([meme.name, image, " ".join(meme.lines), meme.split, *meme.labels.values()])
+                picture.save(temporary / image, quality=_JPEG_QUALITY)
+                table.writerow([meme.name, image, " ".join(meme.lines), meme.split, SOURCE, *meme.labels.values()])
                 progress(num_drawn)
     return folder
 

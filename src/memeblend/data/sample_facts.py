@@ -8,9 +8,9 @@ of the words, the thing that stands beside the face, and so on. Each label is a 
 |--------------|-----------------|------|
 | sentiment    | both            | both moods bad: negative; both good: positive; else neutral |
 | sarcastic    | both            | the moods disagree; the more of the two that are strong, the more twisted |
-| humorous     | both            | the thing does not belong to the topic; absurd things are funnier, most so beside a serious topic |
+| humorous     | both            | the thing is out of place; absurd things are funnier, most beside a serious topic |
 | offensive    | text            | the grade of the insult |
-| motivational | both            | encouraging words in a sunny scene |
+| motivational | both            | encouraging words beside a smiling face |
 
 The moods of words and face are dealt independently and evenly. So neither alone says anything about whether
 the two agree: whoever reads only one of them can do no better on sarcasm than the class shares allow.
@@ -36,7 +36,6 @@ _STRONG_SHARE = 0.45
 _PAIRING_SHARES = {"belongs": 0.32, "elsewhere": 0.32, "absurd": 0.36}
 _INSULT_SHARES = {0: 0.42, 1: 0.28, 2: 0.18, 3: 0.12}
 _ENCOURAGING_SHARE = 0.6
-_WEATHER_FOLLOWS_FACE = 0.75
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,6 @@ class MemeFacts:
         thing: what stands beside the face.
         insult: grade of the insult in the words, 0 (none) to 3.
         encouraging: whether the words end on an encouragement.
-        sunny: whether the scene is sunny (else it rains).
         hinglish: whether the words are Hinglish (else English).
     """
 
@@ -64,7 +62,6 @@ class MemeFacts:
     thing: str
     insult: int
     encouraging: bool
-    sunny: bool
     hinglish: bool
 
 
@@ -82,7 +79,7 @@ def labels_of(facts: MemeFacts) -> dict[str, str]:
         "humorous": _humour(facts),
         "sarcastic": _sarcasm(facts),
         "offensive": ("not_offensive", "slight", "very_offensive", "hateful_offensive")[facts.insult],
-        "motivational": "motivational" if facts.encouraging and facts.sunny else "not_motivational",
+        "motivational": "motivational" if facts.encouraging and facts.face_good else "not_motivational",
     }
 
 
@@ -108,7 +105,7 @@ def deal_facts(num_memes: int, rng: random.Random) -> list[MemeFacts]:
     """Facts of `num_memes` memes with every share kept as exactly as whole memes allow.
 
     The moods (with their strengths), the pairing of topic and thing, the insult, the encouragement and the
-    language are dealt independently of one another; only the weather leans towards the face.
+    language are dealt independently of one another.
 
     Args:
         num_memes: how many.
@@ -138,7 +135,6 @@ def deal_facts(num_memes: int, rng: random.Random) -> list[MemeFacts]:
             thing=_thing(topic, pairing, rng),
             insult=insult,
             encouraging=encouraging,
-            sunny=mood[2] == (rng.random() < _WEATHER_FOLLOWS_FACE),
             hinglish=hinglish,
         )
         for mood, (topic, pairing), insult, encouraging, hinglish in hands

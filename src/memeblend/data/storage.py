@@ -41,7 +41,9 @@ def write(path: Path, table: pd.DataFrame, label_tasks: Sequence[LabelTask], roo
                 for row in rows.to_dict("records"):
                     stream.write(json.dumps(_without_nan(row), ensure_ascii=False) + "\n")
             else:
-                writer = csv.writer(stream, delimiter="," if suffix == ".csv" else "\t", lineterminator="\n")
+                # All cells are quoted, since csv would leave a lone carriage return in a text bare.
+                delimiter = "," if suffix == ".csv" else "\t"
+                writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
                 writer.writerow(rows.columns)
                 writer.writerows(_without_nan(row).values() for row in rows.to_dict("records"))
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memeblend.evaluation.baselines import baselines, best_constant_class, majority_class
-from memeblend.evaluation.intervals import FEW_GROUPS, Difference, bootstrap_interval, paired_bootstrap
+from memeblend.evaluation.intervals import FEW_GROUPS, Difference, percentile_interval, resampled_scores
 from memeblend.evaluation.metrics import scores
 from memeblend.evaluation.tables import PredictionTable
 
@@ -28,8 +28,8 @@ def evaluate_table(
     Returns:
         Everything `metrics.scores` returns, and "candidate", "splits", "interval" (95 % bootstrap interval of
         weighted_f1), "baselines" ("majority", "best_constant", "chance"; weighted F1), "constants" (the classes
-        of the first two), "against_best_constant" (paired bootstrap), "num_groups" (duplicate groups that were
-        resampled) and "verdict".
+        of the first two), "against_best_constant" (paired bootstrap), "told_from_constant" (whether that
+        difference's interval lies above zero), "num_groups" (duplicate groups that were resampled) and "verdict".
 
     Raises:
         PredictionError: an unknown split, or no meme with a label.
@@ -38,27 +38,26 @@ def evaluate_table(
     task = table.label_task
     result = scores(task, scored.labels, scored.predicted, scored.probabilities)
     constant = best_constant_class(scored.labels, task.num_classes)
-    against = paired_bootstrap(
-        scored.labels,
-        scored.predicted,
-        np.full_like(scored.labels, constant),
-        scored.groups,
-        task.num_classes,
-        seed=seed,
+    best_constant = np.full_like(scored.labels, constant)
+    draws = resampled_scores(
+        scored.labels, [scored.predicted, best_constant], scored.groups, task.num_classes, seed=seed
     )
-    interval = bootstrap_interval(scored.labels, scored.predicted, scored.groups, task.num_classes, seed=seed)
+    interval = percentile_interval(draws[:, 0])
+    found_baselines = baselines(scored.labels, prior)
+    against = Difference.of(result["weighted_f1"], found_baselines["best_constant"], draws)
     result["candidate"] = table.candidate
     result["splits"] = list(scored.split_names)
     result["interval"] = list(interval)
-    result["baselines"] = baselines(scored.labels, prior)
+    result["baselines"] = found_baselines
     result["constants"] = {
         "majority": task.classes[majority_class(prior)],
         "best_constant": task.classes[constant],
     }
     result["against_best_constant"] = against.to_dict()
+    result["told_from_constant"] = against.sign > 0
     result["num_groups"] = int(np.unique(scored.groups).size)
     result["verdict"] = verdict(
-        result["weighted_f1"], interval, result["baselines"]["best_constant"], against, result["num_groups"]
+        result["weighted_f1"], interval, found_baselines["best_constant"], against, result["num_groups"]
     )
     return result
 

@@ -6,14 +6,14 @@ whole duplicate groups are drawn with replacement instead (the cluster bootstrap
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memeblend.evaluation.metrics import Metric, score_of_counts
+from memeblend.evaluation.metrics import Metric, confusion_counts, score_of_counts
 from memeblend.labels import MISSING
 
 NUM_RESAMPLES = 1000
@@ -37,6 +37,12 @@ class Difference:
     difference: float
     interval: tuple[float, float]
     share_not_above_zero: float
+
+    @classmethod
+    def of(cls, first: float, second: float, draws: NDArray[np.float64]) -> Difference:
+        """From two scores and their resamples [num_resamples, 2]."""
+        differences = draws[:, 0] - draws[:, 1]
+        return cls(first - second, percentile_interval(differences), float((differences <= 0).mean()))
 
     @property
     def sign(self) -> int:
@@ -77,8 +83,10 @@ def bootstrap_interval(
     Raises:
         ValueError: no meme has a label.
     """
-    draws = _resampled_scores(labels, [predicted], groups, num_classes, metric, seed, num_resamples)
-    return _interval(draws[:, 0])
+    draws = resampled_scores(
+        labels, [predicted], groups, num_classes, metric=metric, seed=seed, num_resamples=num_resamples
+    )
+    return percentile_interval(draws[:, 0])
 
 
 def paired_bootstrap(
@@ -107,25 +115,57 @@ def paired_bootstrap(
     Raises:
         ValueError: no meme has a label.
     """
-    both = [first, second]
-    draws = _resampled_scores(labels, both, groups, num_classes, metric, seed, num_resamples)
-    per_group = _counts_per_group(labels, both, groups, num_classes)
-    whole = score_of_counts(per_group.sum(axis=0), metric)
-    differences = draws[:, 0] - draws[:, 1]
-    return Difference(
-        difference=float(whole[0] - whole[1]),
-        interval=_interval(differences),
-        share_not_above_zero=float((differences <= 0).mean()),
+    draws = resampled_scores(
+        labels, [first, second], groups, num_classes, metric=metric, seed=seed, num_resamples=num_resamples
     )
+    whole = [score_of_counts(confusion_counts(labels, said, num_classes), metric) for said in (first, second)]
+    return Difference.of(float(whole[0]), float(whole[1]), draws)
 
 
-def _interval(draws: NDArray[np.float64]) -> tuple[float, float]:
+def percentile_interval(draws: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % percentile interval of resampled values [num_resamples]."""
     low, high = np.quantile(draws, _LEVELS)
     return float(low), float(high)
 
 
+def resampled_scores(
+    labels: NDArray[np.int64],
+    predictions: Sequence[NDArray[np.int64]],
+    groups: NDArray[np.int64],
+    num_classes: int,
+    *,
+    metric: Metric = "weighted_f1",
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
+) -> NDArray[np.float64]:
+    """Scores of several prediction sets on the same resamples of the memes.
+
+    Args:
+        labels: true class indices [num_memes]; memes without a label (-1) are left out.
+        predictions: predicted class indices [num_memes] of each prediction set.
+        groups: duplicate group of each meme [num_memes].
+        num_classes: number of classes.
+        metric: the score.
+        seed: seed of the resampling.
+        num_resamples: number of resamples.
+
+    Returns:
+        [num_resamples, num_predictions].
+
+    Raises:
+        ValueError: no meme has a label.
+    """
+    per_group = _counts_per_group(labels, predictions, groups, num_classes)
+    flat = per_group.reshape(len(per_group), -1)
+    blocks = [
+        score_of_counts((times @ flat).reshape(len(times), *per_group.shape[1:]), metric)
+        for times in _multiplicities(len(per_group), seed, num_resamples)
+    ]
+    return np.concatenate(blocks)
+
+
 def _counts_per_group(
-    labels: NDArray[np.int64], predictions: list[NDArray[np.int64]], groups: NDArray[np.int64], num_classes: int
+    labels: NDArray[np.int64], predictions: Sequence[NDArray[np.int64]], groups: NDArray[np.int64], num_classes: int
 ) -> NDArray[np.float64]:
     """Confusion counts [num_groups, num_predictions, num_classes, num_classes] of every duplicate group."""
     known = labels != MISSING
@@ -152,22 +192,3 @@ def _multiplicities(num_groups: int, seed: int, num_resamples: int) -> Iterator[
         drawn += np.arange(size)[:, None] * num_groups
         counts = np.bincount(drawn.ravel(), minlength=size * num_groups)
         yield counts.reshape(size, num_groups).astype(np.float64)
-
-
-def _resampled_scores(
-    labels: NDArray[np.int64],
-    predictions: list[NDArray[np.int64]],
-    groups: NDArray[np.int64],
-    num_classes: int,
-    metric: Metric,
-    seed: int,
-    num_resamples: int,
-) -> NDArray[np.float64]:
-    """Scores [num_resamples, num_predictions]; every resample draws the same memes for all predictions."""
-    per_group = _counts_per_group(labels, predictions, groups, num_classes)
-    flat = per_group.reshape(len(per_group), -1)
-    blocks = [
-        score_of_counts((times @ flat).reshape(len(times), *per_group.shape[1:]), metric)
-        for times in _multiplicities(len(per_group), seed, num_resamples)
-    ]
-    return np.concatenate(blocks)

@@ -93,7 +93,7 @@ def scores(
     result["per_class"] = _per_class(label_task, counts)
     result["confusion"] = counts.tolist()
     if label_task.kind == "ordinal":
-        result["quadratic_kappa"] = _quadratic_kappa(labels, predicted, label_task.num_classes)
+        result["quadratic_kappa"] = _quadratic_kappa(counts)
         result["mean_absolute_error"] = float(np.abs(labels - predicted).mean())
     if label_task.kind == "binary":
         result |= _ranking_scores(labels, probabilities[:, 1])
@@ -116,13 +116,14 @@ def _per_class(label_task: LabelTask, counts: NDArray[np.int64]) -> dict[str, di
     }
 
 
-def _quadratic_kappa(labels: NDArray[np.int64], predicted: NDArray[np.int64], num_classes: int) -> float | None:
-    """Cohen's kappa with quadratic weights; None where labels and predictions are one and the same class."""
-    from sklearn.metrics import cohen_kappa_score
-
-    if np.unique(np.concatenate([labels, predicted])).size == 1:
-        return None
-    return float(cohen_kappa_score(labels, predicted, labels=list(range(num_classes)), weights="quadratic"))
+def _quadratic_kappa(counts: NDArray[np.int64]) -> float | None:
+    """Cohen's kappa with quadratic weights (Cohen, 1968), from confusion counts; None where labels and predictions
+    are all one and the same class."""
+    level = np.arange(len(counts))
+    distance = (level[:, None] - level) ** 2
+    observed = float((distance * counts).sum())
+    expected = float((distance * np.outer(counts.sum(axis=1), counts.sum(axis=0))).sum()) / float(counts.sum())
+    return None if expected == 0 else 1 - observed / expected
 
 
 def _ranking_scores(labels: NDArray[np.int64], positive: NDArray[np.float64]) -> dict[str, float | None]:

@@ -12,7 +12,7 @@ from memeblend.labels import LabelTask
 TextState = Literal["eos", "bos"]
 
 
-class MemeConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
+class MemeConfig(PreTrainedConfig):
     """Sizes and switches of a model; defaults are the paper's (section 3) where it states them.
 
     A model reads the parts that concern it: `lstm_*` belong to the text branch, `num_blocks` to `text_state`

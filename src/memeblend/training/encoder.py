@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from transformers import CLIPImageProcessorPil, CLIPModel
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from memeblend.data.images import ImageTransform
 from memeblend.errors import RecipeError
@@ -17,6 +17,8 @@ from memeblend.recipe.schema import Encoder
 from memeblend.training.preprocessing import Preprocessor
 
 TINY = "tiny"
+_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def make_preprocessor(encoder: Encoder, texts: Sequence[str]) -> Preprocessor:
@@ -35,10 +37,10 @@ def make_preprocessor(encoder: Encoder, texts: Sequence[str]) -> Preprocessor:
             train_tokenizer(texts, encoder.tiny.vocab_size, encoder.max_length),
             encoder.max_length,
             ImageTransform(encoder.tiny.image_size, encoder.image_fit),
-            tuple(OPENAI_CLIP_MEAN),
-            tuple(OPENAI_CLIP_STD),
+            _CLIP_MEAN,
+            _CLIP_STD,
         )
-    config = load_clip(encoder.source).config
+    config: Any = load_clip(encoder.source).config
     longest = config.text_config.max_position_embeddings
     if encoder.max_length > longest:
         raise RecipeError(
@@ -60,7 +62,7 @@ def _image_statistics(source: str) -> tuple[tuple[float, ...], tuple[float, ...]
     try:
         processor = CLIPImageProcessorPil.from_pretrained(source, local_files_only=Path(source).is_dir())
     except OSError:
-        return tuple(OPENAI_CLIP_MEAN), tuple(OPENAI_CLIP_STD)
+        return _CLIP_MEAN, _CLIP_STD
     return tuple(processor.image_mean), tuple(processor.image_std)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from memeblend.data.cache import cached_images
+from memeblend.data.cache import cached_images, decoded_images
 from memeblend.data.images import ImageTransform
 from memeblend.data.manifest import Manifest
 from memeblend.errors import ModelError
@@ -153,16 +153,23 @@ def prepare(
     manifest: Manifest,
     preprocessor: Preprocessor,
     *,
-    cache_dir: Path,
-    need_images: bool,
+    cache_dir: Path | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Memes:
-    """Make the memes of a manifest ready; each distinct image is decoded once and cached.
+    """Make the memes of a manifest ready; each distinct image is decoded once.
+
+    Args:
+        manifest: the memes; where they have no images, the result has none.
+        preprocessor: what makes them ready.
+        cache_dir: where decoded images are kept for another time; None keeps none.
+        progress: told of images decoded and of all.
 
     Raises:
-        DataError: images that can't be decoded, all of them listed.
+        ImageError: images that can't be decoded, all of them listed.
     """
     images = None
-    if need_images and manifest.has_images:
-        images = cached_images(manifest, preprocessor.transform, cache_dir, progress=progress)
+    if manifest.has_images and cache_dir is not None:
+        images = cached_images(manifest, preprocessor.transform, cache_dir, progress)
+    elif manifest.has_images:
+        images = decoded_images(manifest, preprocessor.transform, progress)
     return Memes(manifest.texts, images, preprocessor)

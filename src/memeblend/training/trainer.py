@@ -26,8 +26,8 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.integrations.integration_utils import is_mlflow_available, is_tensorboard_available
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.utils import is_mlflow_available, is_tensorboard_available
 
 from memeblend.evaluation.metrics import scores
 from memeblend.files import replacing
@@ -136,6 +136,9 @@ def mean_score(
 class MemeTrainer(Trainer):
     """The Trainer with an objective over branch logits and scores on the *select* split."""
 
+    model: PreTrainedModel
+    objective: Objective
+
     def __init__(self, *, objective: Objective, metric: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.objective = objective
@@ -144,7 +147,7 @@ class MemeTrainer(Trainer):
         self.model_accepts_loss_kwargs = False
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthBatches:
-        dataset = self.train_dataset if train_dataset is None else train_dataset
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         return LengthBatches(dataset.lengths(), self.args.train_batch_size, self.args.seed)
 
     def compute_loss(
@@ -160,7 +163,7 @@ class MemeTrainer(Trainer):
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Scores on the *select* split, logged and handed to the callbacks as the Trainer does."""
-        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        dataset: Any = self.eval_dataset if eval_dataset is None else eval_dataset
         probabilities = predict_probabilities(self.model, dataset, self.args.eval_batch_size)
         found = mean_score(self.objective.label_tasks, dataset.labels.numpy(), probabilities, self.metric)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
@@ -290,7 +293,7 @@ def last_checkpoint(folder: Path) -> str | None:
 def has_bf16() -> bool:
     """Whether this machine computes in bfloat16 faster than in float32."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
