@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "predictions": {"evaluation"},
     "reporting": {"recipe", "data", "evaluation", "ensemble", "report", "run"},
     "model": {
-        "recipe", "data", "evaluation", "ensemble", "training", "candidates", "run", "predictions", "reporting",
+        "recipe", "data", "evaluation", "ensemble", "training", "candidates", "run", "predictions", "report",
+        "reporting",
     },
     "cli": {"recipe", "data", "evaluation", "training", "model", "reporting", "run"},
 }  # fmt: skip

@@ -78,7 +78,7 @@ def test_equals_a_loop_over_all_subsets(num: int, num_memes: int, seed: int, obj
 def test_blocks_do_not_change_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     tables = candidates(7, 30, 0)
     whole = search(tables)
-    monkeypatch.setattr("memeblend.ensemble.selection._BLOCK_CELLS", 300)
+    monkeypatch.setattr("memeblend.ensemble.selection._BLOCK_WORK", 2100)
     assert search(tables) == whole
 
 

@@ -142,10 +142,11 @@ def test_one_label_task_without_curves_notes_or_thumbnails(tmp_path: Path) -> No
     arguments = results(60, tasks=(LabelTask("hateful", "binary", ("no", "yes")),))
     arguments |= {"curves": {}, "notes": (), "seconds": {}, "synthetic": False, "texts": {}}
     report = build_report(ReportInput(**arguments))
-    assert report["means"] == {}
+    assert report["means"]["ensemble"] == {}
     write_report(report, {}, tmp_path / "new" / "folder")
     page = Page((tmp_path / "new" / "folder" / "report.html").read_text(encoding="utf-8"))
     assert "synthetic" not in page.text
+    assert "Memotion" not in page.text
     assert "ROC-AUC" in page.text
     assert "(no text)" in page.text
 

@@ -134,7 +134,7 @@ class Neural(Candidate):
             for position, key in enumerate(settings["models"]):
                 model = load_model(settings["kind"], folder / str(position)).eval()
                 candidate.models[key] = model.to("cuda") if torch.cuda.is_available() else model
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, ModelError) as error:
             raise ModelError(f"Candidate '{name}' in '{folder}' could not be read: {error}.") from error
         return candidate
 

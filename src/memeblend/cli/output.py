@@ -24,6 +24,8 @@ from rich.table import Table
 
 messages = Console(stderr=True, highlight=False)
 results = Console(highlight=False)
+if not results.is_terminal:
+    results.width = 120  # a file or a pipe has no width; 80 would cut tables
 
 
 class Bars:

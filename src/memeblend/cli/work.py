@@ -22,6 +22,7 @@ from memeblend.data.manifest import Manifest
 from memeblend.errors import DataError
 from memeblend.labels import LabelTask
 from memeblend.recipe import Recipe, dump_recipe, load_recipe, preset_names
+from memeblend.recipe.schema import stem
 
 SYNTHETIC = "These memes are synthetic: drawn by memeblend itself. Scores on them say nothing of real memes."
 
@@ -223,9 +224,9 @@ def run_recipes(name: str, json_output: bool) -> None:
     elif name:
         results.print(dump_recipe(recipes[name]), markup=False, soft_wrap=True, end="")
     else:
-        table = Table("recipe", "encoder", "label tasks", "candidates, each kind so many times")
+        table = Table("recipe", "encoder", "label tasks", "candidates")
         for preset, recipe in recipes.items():
-            kinds = ", ".join(f"{spec.kind} {recipe.copies_of(spec)}x" for spec in recipe.candidates)
+            kinds = ", ".join(f"{recipe.copies_of(spec)} {stem(spec)}" for spec in recipe.candidates)
             table.add_row(preset, recipe.encoder.source, "joint" if recipe.joint else "one model each", kinds)
         results.print(table)
 
@@ -257,14 +258,13 @@ def _inputs(
 ) -> Manifest:
     """Images with their texts, a folder of images, a table, or a data-set folder."""
     from memeblend.data.loose import IMAGE_SUFFIXES, images_in, loose_memes
-    from memeblend.data.readers import recognise
 
     if not inputs and not texts:
         raise DataError("There is nothing to predict.", fix="Name images, a folder or a table, or give a --text.")
     one = inputs[0] if len(inputs) == 1 else None
     if one is not None and not one.exists():
         raise DataError(f"There is no file or folder '{one}'.")
-    if one is not None and one.is_dir() and recognise(one) is None:
+    if one is not None and one.is_dir() and not _is_data_set(one):
         found = images_in(one)
         if not found:
             raise DataError(f"The folder '{one}' holds neither images nor a table of memes.")
@@ -274,6 +274,16 @@ def _inputs(
             raise DataError(f"--text goes with images, but '{one}' is a table of memes with its own texts.")
         return _read(one, reader, column, allow_outside, None)
     return loose_memes(inputs, texts)
+
+
+def _is_data_set(folder: Path) -> bool:
+    from memeblend.data.readers import recognise
+
+    try:
+        recognise(folder)
+    except DataError:
+        return False
+    return True
 
 
 def _columns(column: Sequence[str]) -> dict[str, str]:

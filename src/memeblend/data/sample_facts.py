@@ -8,7 +8,7 @@ of the words, the thing that stands beside the face, and so on. Each label is a 
 |--------------|-----------------|------|
 | sentiment    | both            | both moods bad: negative; both good: positive; else neutral |
 | sarcastic    | both            | the moods disagree; the more of the two that are strong, the more twisted |
-| humorous     | both            | the thing is out of place; absurd things are funnier, most beside a serious topic |
+| humorous     | both            | the thing is out of place; absurd things are funnier, most so with strong words |
 | offensive    | text            | the grade of the insult |
 | motivational | both            | encouraging words beside a smiling face |
 
@@ -28,9 +28,8 @@ T = TypeVar("T")
 
 BELONGING_THINGS = {"exam": "book", "salary": "coin", "lunch": "pizza", "cricket": "bat"}
 """Topic of the words -> the one everyday thing that belongs to it."""
-ABSURD_THINGS = ("duck", "dinosaur", "octopus", "robot")
+ABSURD_THINGS = ("dinosaur", "octopus", "flamingo")
 """Things that belong to no topic."""
-SERIOUS_TOPICS = ("exam", "salary")
 
 _STRONG_SHARE = 0.45
 _PAIRING_SHARES = {"belongs": 0.32, "elsewhere": 0.32, "absurd": 0.36}
@@ -97,7 +96,7 @@ def _sarcasm(facts: MemeFacts) -> str:
 
 def _humour(facts: MemeFacts) -> str:
     if facts.thing in ABSURD_THINGS:
-        return "hilarious" if facts.topic in SERIOUS_TOPICS else "very_funny"
+        return "hilarious" if facts.words_strong else "very_funny"
     return "not_funny" if facts.thing == BELONGING_THINGS[facts.topic] else "funny"
 
 

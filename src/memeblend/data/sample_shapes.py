@@ -81,7 +81,7 @@ def tint(colour: Colour, rng: random.Random, spread: int = 18) -> Colour:
 
 
 def _book(pen: Pen, rng: random.Random) -> None:
-    cover = tint((60, 80, 190), rng)
+    cover = tint((150, 90, 50), rng)
     pen.shape([(-0.95, -0.5), (0, -0.3), (0, 0.8), (-0.95, 0.6)], cover)
     pen.shape([(0.95, -0.5), (0, -0.3), (0, 0.8), (0.95, 0.6)], cover)
     for side in (-1, 1):
@@ -116,14 +116,15 @@ def _bat(pen: Pen, rng: random.Random) -> None:
     pen.line([(0.4, 0.45), (0.7, 0.75)], 0.05, WHITE)
 
 
-def _duck(pen: Pen, rng: random.Random) -> None:
-    down = tint((255, 225, 60), rng, 12)
-    pen.oval(0.1, 0.4, 0.85, 0.5, down)
-    pen.shape([(0.7, 0.2), (1.1, -0.15), (0.95, 0.45)], down)
-    pen.oval(-0.4, -0.35, 0.45, 0.45, down)
-    pen.shape([(-0.75, -0.4), (-1.2, -0.2), (-0.75, -0.1)], (250, 140, 40))
-    pen.oval(-0.5, -0.45, 0.09, 0.09, INK, 0)
-    pen.arch(0.25, 0.35, 0.35, 0.25, False, 0.06)
+def _flamingo(pen: Pen, rng: random.Random) -> None:
+    plumage = tint((250, 90, 170), rng, 12)
+    pen.line([(0.25, 0.5), (0.2, 0.75), (0.3, 1.05)], 0.1, (235, 130, 110))
+    pen.oval(0.3, 0.15, 0.75, 0.5, plumage)
+    pen.line([(-0.3, 0.2), (-0.6, -0.1), (-0.35, -0.45), (-0.45, -0.8)], 0.24, plumage)
+    pen.oval(-0.5, -0.8, 0.3, 0.24, plumage)
+    pen.shape([(-0.72, -0.9), (-1.05, -0.6), (-0.85, -0.45), (-0.7, -0.7)], (250, 230, 200), 0.04)
+    pen.oval(-0.5, -0.85, 0.07, 0.08, INK, 0)
+    pen.arch(0.4, 0.1, 0.4, 0.25, False, 0.06)
 
 
 def _dinosaur(pen: Pen, rng: random.Random) -> None:
@@ -150,27 +151,13 @@ def _octopus(pen: Pen, rng: random.Random) -> None:
         pen.oval(x, -0.15, 0.08, 0.09, INK, 0)
 
 
-def _robot(pen: Pen, rng: random.Random) -> None:
-    metal = tint((175, 185, 200), rng, 12)
-    pen.line([(0, -0.6), (0, -1.05)], 0.08)
-    pen.oval(0, -1.05, 0.13, 0.13, (230, 60, 60), 0.03)
-    for x in (-0.75, 0.75):
-        pen.line([(x * 0.7, 0.3), (x * 1.2, 0.6)], 0.16, metal)
-    pen.box(0, 0.5, 0.5, 0.42, metal)
-    pen.box(0, -0.3, 0.62, 0.4, metal)
-    for x in (-0.27, 0.27):
-        pen.oval(x, -0.35, 0.15, 0.15, (80, 230, 230), 0.04)
-    pen.line([(-0.3, -0.07), (0.3, -0.07)], 0.08)
-
-
 THINGS: dict[str, Callable[[Pen, random.Random], None]] = {
     "book": _book,
     "coin": _coin,
     "pizza": _pizza,
     "bat": _bat,
-    "duck": _duck,
     "dinosaur": _dinosaur,
     "octopus": _octopus,
-    "robot": _robot,
+    "flamingo": _flamingo,
 }
 """Name of a thing -> draws it around (0, 0), about one unit in every direction."""

@@ -50,22 +50,22 @@ _ENGLISH = _Grammar(
         "me after one {mood} {topic}",
     ),
     moods={
-        (True, False): ("nice", "good", "pleasant", "fine", "sweet", "cosy"),
-        (True, True): ("amazing", "legendary", "perfect", "epic", "glorious", "magical"),
-        (False, False): ("boring", "dull", "meh", "slow", "sad", "gloomy"),
-        (False, True): ("horrible", "disastrous", "tragic", "nightmarish", "cursed", "awful"),
+        (True, False): ("nice", "pleasant", "decent", "soothing", "sweet", "cosy"),
+        (True, True): ("amazing", "superb", "perfect", "epic", "glorious", "magical"),
+        (False, False): ("boring", "tiring", "meh", "sluggish", "gloomy", "annoying"),
+        (False, True): ("horrible", "dreadful", "tragic", "doomed", "cursed", "awful"),
     },
     reactions={
         (True, False): ("i like it", "feeling glad", "no complaints", "quite happy"),
         (True, True): ("i am dancing", "best day ever", "pure joy", "i won at life"),
-        (False, False): ("i sigh", "not again", "i am yawning", "a bit upset"),
+        (False, False): ("oh well", "not again", "i am yawning", "a bit upset"),
         (False, True): ("i am ruined", "worst day ever", "pure pain", "i want a refund"),
     },
     addresses=(
-        ("my friend", "everyone", "dear diary", "folks", "mom"),
-        ("silly goose", "sleepy potato", "goofball", "noodle head"),
-        ("you clown", "you blockhead", "you rotten cabbage", "you numbskull"),
-        ("down with all zorblings", "no gloopians allowed", "ban every zorbling", "gloopians are vermin"),
+        ("my friend", "everyone", "dear diary", "good people", "neighbour"),
+        ("silly goose", "lazy potato", "goofball", "noodle head"),
+        ("you clown", "you blockhead", "you cabbage", "you numbskull"),
+        ("ban all zorbs", "no gloops", "zorbs out", "boo gloops"),
     ),
     endings={
         True: ("never give up", "keep going", "you can do it", "dream big"),
@@ -82,10 +82,10 @@ _HINGLISH = _Grammar(
         "dekho bhai {topic} kitna {mood}",
     ),
     moods={
-        (True, False): ("accha", "badhiya", "mast", "sahi", "nice", "cosy"),
-        (True, True): ("zabardast", "jhakaas", "kamaal", "shandaar", "epic", "perfect"),
-        (False, False): ("bekaar", "thanda", "feeka", "pakau", "boring", "slow"),
-        (False, True): ("barbaad", "bhayanak", "ghatiya", "khatarnak", "horrible", "cursed"),
+        (True, False): ("accha", "badhiya", "theek-thaak", "mast", "nice", "decent"),
+        (True, True): ("zabardast", "jhakaas", "kamaal", "shandaar", "epic", "superb"),
+        (False, False): ("bekaar", "thanda", "feeka sa", "pakau", "boring", "sluggish"),
+        (False, True): ("barbaad", "bhayanak", "ghatiya", "zehreela", "tragic", "cursed"),
     },
     reactions={
         (True, False): ("dil khush", "maza aaya", "sukoon mila", "thodi muskaan"),
@@ -94,14 +94,14 @@ _HINGLISH = _Grammar(
         (False, True): ("rona aa gaya", "dil toot gaya", "sab khatam", "bura haal hai"),
     },
     addresses=(
-        ("yaar", "bhai log", "dosto", "mummy", "sir ji"),
-        ("buddhu", "aalsi aloo", "pagle", "nautanki"),
-        ("gadhe", "nikamme", "dhakkan", "sade hue tamatar"),
-        ("zorbling log bhagao", "gloopian hatao", "zorbling sab gande", "gloopian ko mat aane do"),
+        ("bhai log", "mere dosto", "padosi ji", "mummy ji", "arre yaar"),
+        ("buddhu", "aalsi aloo", "pagle insaan", "nautanki"),
+        ("oye gadhe", "nikamme log", "dhakkan", "sade tamatar"),
+        ("zorb hatao", "gloop bhagao", "zorb gande", "gloop bure"),
     ),
     endings={
-        True: ("haar mat maano", "lage raho", "tum kar sakte ho", "aage badho"),
-        False: ("bas itna hi", "aur kya", "roz ka hai", "somvaar se"),
+        True: ("haar na maano", "lage raho", "himmat rakho", "aage badho"),
+        False: ("bas itna hi", "aur kya kahein", "roz ka haal", "somvaar se"),
     },
 )
 

@@ -211,15 +211,21 @@ def _cut_off(
             f"and {later + 2} groups are needed.",
             fix="Use more memes that are no duplicates of one another, or name a split for every role.",
         )
-    taken = choose_groups(_contents(manifest, rows, number), fraction, random, leave=later + 1)
+    taken = choose_groups(class_counts(manifest, rows, number), fraction, random, leave=later + 1)
     name = _new_name(role, manifest.split_names)
     splits = manifest.splits.astype(object)
     splits[rows[taken[number]]] = name
     return manifest.with_splits(splits.tolist()), replace(roles, **{role: (name,)})
 
 
-def _contents(manifest: Manifest, rows: NDArray[np.int64], number: NDArray[np.int64]) -> NDArray[np.float64]:
-    """What each group holds [num_groups, 1 + all classes]: memes, and memes of each class of each label task."""
+def class_counts(manifest: Manifest, rows: NDArray[np.int64], number: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What each group holds [num_groups, 1 + all classes]: memes, and memes of each class of each label task.
+
+    Args:
+        manifest: the memes.
+        rows: the rows to count.
+        number: group of each of these rows, 0 to num_groups - 1.
+    """
     columns = [np.bincount(number)]
     for task in manifest.label_tasks:
         labels = manifest.labels(task.name)[rows]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-_MISSING = -1
+from memeblend.losses.classification import MISSING
 
 
 def label_task_loss(
@@ -42,7 +42,7 @@ def label_task_loss(
     """
     _same_names("label task", logits=logits, labels=labels, losses=losses)
     values = torch.stack([losses[name](logits[name], labels[name]) for name in logits])
-    present = torch.stack([(labels[name] != _MISSING).any() for name in logits])
+    present = torch.stack([(labels[name] != MISSING).any() for name in logits])
     return (values * present).sum() / present.sum().clamp(min=1)
 
 

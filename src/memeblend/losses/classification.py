@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-_MISSING = -1
+MISSING = -1
+"""The class index that stands for "no label"."""
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
@@ -87,7 +88,7 @@ def focal(
 
 def _targets(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Which memes are labelled [B], and class indices that can be gathered [B]."""
-    return labels != _MISSING, labels.clamp(min=0)
+    return labels != MISSING, labels.clamp(min=0)
 
 
 def _mean(values: Tensor, known: Tensor, target: Tensor, class_weights: Tensor | None) -> Tensor:

@@ -72,6 +72,10 @@ def read_model(kind: type[PreTrainedModel], source: str, *, local: bool, fix: st
         raise ModelError(
             f"{kind.__name__} in '{source}' lacks {len(missing)} of its weights, first of them '{missing[0]}'.", fix=fix
         )
+    # Tensors read from a file lie there at any address, for which the CPU picks kernels that round otherwise; in
+    # memory of their own they predict to the bit what the saved model did.
+    for value in model.parameters():
+        value.data = value.data.clone()
     return model
 
 

@@ -235,7 +235,8 @@ def sentence(entry: Mapping[str, Any]) -> str:
 
 
 def _means(label_tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Weighted F1 of tasks A, B and C on the report role, by candidate, ensemble and best constant."""
+    """Weighted F1 of tasks A, B and C on the report role, by candidate, ensemble and best constant; without entries
+    where the label tasks are others."""
     names = dict.fromkeys(name for entry in label_tasks.values() for name in entry["candidates"])
     rows: dict[str, dict[str, dict[str, float]]] = {
         candidate: {
@@ -249,7 +250,7 @@ def _means(label_tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, 
     rows["best_constant"] = {
         task: {"weighted_f1": entry["ensemble"]["baselines"]["best_constant"]} for task, entry in label_tasks.items()
     }
-    return {name: means for name, by_task in rows.items() if (means := task_means(by_task))}
+    return {name: task_means(by_task) for name, by_task in rows.items()}
 
 
 def _table(label_tasks: Mapping[str, Mapping[str, Any]], role: str) -> dict[str, Any]:

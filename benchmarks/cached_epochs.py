@@ -1,0 +1,91 @@
+"""Cached against uncached epochs: images decoded once and kept as bytes, against decoding them every epoch.
+
+The rival is the same training with the same batches, each image opened, decoded and resized by Pillow when its
+batch is built. Prints `ratio` = uncached seconds over cached seconds an epoch, the median of five pairs.
+
+    python benchmarks/cached_epochs.py [--json]
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common import conclude, sample_ready, wants_json
+from memeblend.data.images import load_image
+from memeblend.data.manifest import Manifest
+from memeblend.models import build_model
+from memeblend.models.config import MemeConfig
+from memeblend.recipe import load_recipe
+from memeblend.recipe.schema import CrossEntropy
+from memeblend.training.encoder import load_encoder
+from memeblend.training.objective import Objective, make_objective
+from memeblend.training.preprocessing import Memes
+from memeblend.training.trainer import LengthBatches, MemeDataset
+
+NUM_MEMES, BATCH, PAIRS = 600, 32, 5
+
+
+@dataclass(frozen=True, eq=False)
+class UncachedMemes(Memes):
+    """Memes whose images are decoded whenever a batch asks for them."""
+
+    manifest: Manifest
+
+    def batch(self, rows: Sequence[int], *, text: bool, image: bool) -> dict[str, Tensor]:
+        """As `Memes.batch`, from the files."""
+        inputs = super().batch(rows, text=text, image=False)
+        transform = self.preprocessor.transform
+        paths = [self.manifest.image_path(row) for row in rows]
+        pixels = np.stack([transform.apply(load_image(path)) for path in paths if path is not None])
+        return inputs | {"pixel_values": self.preprocessor.pixel_values(pixels)}
+
+
+def epoch_seconds(model: torch.nn.Module, objective: Objective, dataset: MemeDataset, epoch: int) -> float:
+    """Seconds that one training epoch takes."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    sampler = LengthBatches(dataset.lengths(), BATCH, seed=0)
+    sampler.set_epoch(epoch)
+    order = list(sampler)
+    began = time.perf_counter()
+    for start in range(0, len(order), BATCH):
+        inputs = dataset.collate(order[start : start + BATCH])
+        labels = inputs.pop("labels")
+        objective(model(**inputs).branch_logits, labels)["loss"].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Time both."""
+    as_json = wants_json(__doc__)
+    recipe = load_recipe("tiny")
+    with sample_ready(recipe, NUM_MEMES) as ready:
+        tasks = ready.manifest.label_tasks
+        uncached = UncachedMemes(ready.memes.texts, ready.memes.images, ready.memes.preprocessor, ready.manifest)
+        datasets = [MemeDataset(memes, ready.labels, text=False, image=True) for memes in (ready.memes, uncached)]
+        clip = load_encoder(recipe.encoder, ready.memes.preprocessor)
+        model = build_model("image", MemeConfig(clip.config, tasks), clip).train()
+        objective = make_objective(tasks, {task.name: CrossEntropy() for task in tasks}, ready.labels, {"image": 1.0})
+        pairs = [
+            [epoch_seconds(model, objective, dataset, epoch) for dataset in datasets] for epoch in range(PAIRS + 1)
+        ][1:]  # the first warms up
+    found = {
+        "rival": "decoding with Pillow in every epoch",
+        "num_memes": NUM_MEMES,
+        "cached_seconds": round(statistics.median(pair[0] for pair in pairs), 3),
+        "uncached_seconds": round(statistics.median(pair[1] for pair in pairs), 3),
+        "ratio": round(statistics.median(pair[1] / pair[0] for pair in pairs), 2),
+    }
+    conclude(found, as_json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Every kind of candidate: fit, predict, save, load."""
+
+import numpy as np
+import pytest
+
+from memeblend.candidates.base import FitContext
+from memeblend.candidates.making import load_candidate, make_candidate, needs, plan
+from memeblend.data.manifest import Manifest
+from memeblend.errors import ModelError, TrainingError
+from memeblend.recipe import load_recipe
+from memeblend.training.encoder import make_preprocessor
+from memeblend.training.preprocessing import prepare
+from memeblend.training.progress import Silent
+from small_runs import small_data, small_recipe
+
+NAMES = ("tfidf-0", "text-0", "image-0", "fusion-0", "fusion_unblended-0", "align-0")
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    return Manifest.read(small_data(tmp_path_factory.mktemp("data")))
+
+
+@pytest.fixture(scope="module")
+def fit(manifest, tmp_path_factory):
+    """Fits a candidate by name, those that it starts from first; each once."""
+    cache = tmp_path_factory.mktemp("cache")
+    done = {}
+
+    def fit_one(name, joint=True):
+        key = name, joint
+        if key in done:
+            return done[key]
+        recipe = small_recipe(f"joint={str(joint).lower()}")
+        memes = prepare(manifest, make_preprocessor(recipe.encoder, manifest.texts), cache_dir=cache)
+        labels = np.stack([manifest.labels(task.name) for task in manifest.label_tasks], axis=1)
+        train, validation = (np.flatnonzero(manifest.splits == split) for split in ("train", "validation"))
+        candidate = make_candidate(next(one for one in plan(recipe) if one.name == name))
+        candidate.fit(
+            FitContext(
+                recipe=recipe,
+                label_tasks=manifest.label_tasks,
+                fit=memes.take(train),
+                fit_labels=labels[train],
+                select=memes.take(validation),
+                select_labels=labels[validation],
+                seed=0,
+                folder=tmp_path_factory.mktemp(name),
+                fitted=lambda start: fit_one(start, joint)[0],
+                progress=Silent(),
+            )
+        )
+        done[key] = candidate, memes
+        return done[key]
+
+    return fit_one
+
+
+def test_the_names_cover_the_recipe():
+    assert sorted(one.name for one in plan(small_recipe())) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("joint", [True, False], ids=["joint", "separate"])
+@pytest.mark.parametrize("name", NAMES)
+def test_fit_predict_save_load(fit, tmp_path, manifest, name, joint):
+    candidate, memes = fit(name, joint)
+    found = candidate.predict(memes)
+    assert set(found) == {"mood", "level"}
+    for task in manifest.label_tasks:
+        assert found[task.name].shape == (len(manifest), task.num_classes)
+        np.testing.assert_allclose(found[task.name].sum(axis=1), 1, atol=1e-9)
+    candidate.save(tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in {".pkl", ".bin", ".pt", ".pth", ".joblib"}]
+    loaded = load_candidate(name, tmp_path)
+    assert (loaded.needs_text, loaded.needs_image) == (candidate.needs_text, candidate.needs_image)
+    for task, again in loaded.predict(memes).items():
+        np.testing.assert_array_equal(again, found[task])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_candidate_reads_what_it_says_it_reads(fit, name):
+    candidate, memes = fit(name)
+    planned = next(one for one in plan(small_recipe()) if one.name == name)
+    assert needs(planned) == (candidate.needs_text, candidate.needs_image)
+    before = candidate.predict(memes)["level"]
+    other_order = np.roll(np.arange(len(memes)), 1)
+    moved = memes.take(other_order)
+    other_texts = type(memes)(moved.texts, memes.images, memes.preprocessor)
+    other_images = type(memes)(memes.texts, moved.images, memes.preprocessor)
+    assert (candidate.predict(other_texts)["level"] != before).any() == candidate.needs_text
+    assert (candidate.predict(other_images)["level"] != before).any() == candidate.needs_image
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_that_is_cut_short_is_refused(fit, tmp_path, name):
+    candidate, _ = fit(name)
+    candidate.save(tmp_path)
+    weights = next(tmp_path.rglob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(ModelError, match=name):
+        load_candidate(name, tmp_path)
+    with pytest.raises(ModelError, match="cut short"):
+        load_candidate(name, tmp_path / "none")
+
+
+def test_tfidf_equals_a_scikit_learn_pipeline(fit, manifest):
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline, make_union
+
+    candidate, memes = fit("tfidf-0")
+    spec = candidate.spec
+    shared = {"sublinear_tf": True, "strip_accents": "unicode"}
+    pipeline = make_pipeline(
+        make_union(
+            TfidfVectorizer(analyzer="word", ngram_range=spec.word_ngrams, token_pattern=r"(?u)\b\w+\b", **shared),
+            TfidfVectorizer(analyzer="char_wb", ngram_range=spec.char_ngrams, **shared),
+        ),
+        LogisticRegression(C=spec.inverse_regularization[0], class_weight="balanced", max_iter=1000),
+    )
+    train = manifest.splits == "train"
+    texts = np.array(manifest.texts, dtype=object)
+    for task in manifest.label_tasks:
+        pipeline.fit(texts[train], manifest.labels(task.name)[train])
+        expected = pipeline.predict_proba(texts)
+        np.testing.assert_allclose(candidate.predict(memes)[task.name], expected, atol=1e-6)
+
+
+def test_tfidf_without_words_says_so(fit, tmp_path):
+    candidate, memes = fit("tfidf-0")
+    blank = type(memes)(["", " "], None, memes.preprocessor)
+    labels = np.array([[0], [1]])
+    context = FitContext(
+        small_recipe(), (), blank, labels, blank, labels, 0, tmp_path, lambda name: candidate, Silent()
+    )
+    fresh = make_candidate(next(one for one in plan(small_recipe()) if one.name == "tfidf-0"))
+    with pytest.raises(TrainingError, match="hold no words"):
+        fresh.fit(context)
+
+
+def test_plan_numbers_copies_and_names_starts():
+    recipe = load_recipe("memotion3")
+    starts = {one.name: one.starts_from for one in plan(recipe)}
+    assert list(starts) == [
+        "text-0", "image-0", "fusion-0", "fusion_unblended-0", "text-1", "image-1", "fusion-1",
+    ]  # fmt: skip
+    assert starts["fusion-1"] == ("text-1", "image-1")
+    assert starts["fusion_unblended-0"] == ("text-0", "image-0")
+    assert starts["text-0"] == ()

@@ -1,0 +1,60 @@
+"""A made-up data set and settings so small that a whole run takes seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from builders import draw_image, write_csv
+from memeblend.recipe import Recipe, load_recipe
+
+SETTINGS = [
+    "copies=1",
+    "encoder.max_length=12",
+    "encoder.tiny.hidden_size=16",
+    "encoder.tiny.text_layers=1",
+    "encoder.tiny.image_layers=1",
+    "encoder.tiny.num_heads=2",
+    "encoder.tiny.image_size=16",
+    "encoder.tiny.patch_size=8",
+    "encoder.tiny.vocab_size=300",
+    "training.num_epochs=2",
+    "training.batch_size=16",
+    "candidates.text.lstm_hidden_size=8",
+    "candidates.fusion.num_heads=2",
+    "candidates.fusion.num_blocks=1",
+    "candidates.align.projection_size=16",
+]
+WORDS = {"bad": ("awful", "terrible", "sad"), "good": ("lovely", "great", "happy")}
+SPLITS = ("train",) * 6 + ("validation",) * 2 + ("test",) * 2
+
+
+def small_recipe(*settings: str) -> Recipe:
+    """`tiny`, smaller still."""
+    return load_recipe("tiny", [*SETTINGS, *settings])
+
+
+def small_rows(folder: Path, num_memes: int = 60) -> list[dict[str, str]]:
+    """Rows of memes whose mood follows from their words; their pictures are written to the folder."""
+    rows = []
+    for number in range(num_memes):
+        mood = ("bad", "good")[number % 2]
+        image = f"pictures/{number}.png"
+        draw_image(folder / image, number)
+        rows.append(
+            {
+                "id": f"m{number}",
+                "image": image,
+                "text": f"{WORDS[mood][number % 3]} {mood} thing number {number}",
+                "split": SPLITS[number // 2 % len(SPLITS)],
+                "mood": mood,
+                "level": str(number // 2 % 3),
+            }
+        )
+    return rows
+
+
+def small_data(folder: Path, num_memes: int = 60) -> Path:
+    """Write the data set as a folder with `memes.csv`; label tasks mood (binary) and level (ordinal)."""
+    rows = small_rows(folder, num_memes)
+    write_csv(folder / "memes.csv", rows)
+    return folder
