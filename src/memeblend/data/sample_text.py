@@ -64,7 +64,7 @@ _ENGLISH = _Grammar(
     addresses=(
         ("my friend", "everyone", "dear diary", "good people", "neighbour"),
         ("silly goose", "lazy potato", "goofball", "noodle head"),
-        ("you clown", "you blockhead", "you cabbage", "you numbskull"),
+        ("you clown", "blockhead", "you cabbage", "you dimwit"),
         ("ban all zorbs", "no gloops", "zorbs out", "boo gloops"),
     ),
     endings={
@@ -96,7 +96,7 @@ _HINGLISH = _Grammar(
     addresses=(
         ("bhai log", "mere dosto", "padosi ji", "mummy ji", "arre yaar"),
         ("buddhu", "aalsi aloo", "pagle insaan", "nautanki"),
-        ("oye gadhe", "nikamme log", "dhakkan", "sade tamatar"),
+        ("oye gadhe", "nikamme", "dhakkan", "sade tamatar"),
         ("zorb hatao", "gloop bhagao", "zorb gande", "gloop bure"),
     ),
     endings={

@@ -108,7 +108,7 @@ def _labels(found: Diagnosis) -> Iterator[str]:
         }
         unseen = [name for name, number in fit.items() if not number and name in elsewhere]
         if unseen:
-            yield f"{task.name}: {_list(unseen)} occurs outside {trained} but never in it, so it can't be learned."
+            yield f"{task.name}: there is no {_list(unseen)} in {trained}, only elsewhere, so that can't be learned."
         rare = [f"{name} ({number})" for name, number in fit.items() if 0 < number < _RARE]
         if rare:
             yield f"{task.name}: hardly any memes of {_list(rare)} in {trained}."
@@ -176,7 +176,7 @@ def _images(found: Diagnosis) -> Iterator[str]:
             text += ", and small print in them can't be read any more"
         yield text + "."
     if images.num_blank:
-        yield f"{_count(images.num_blank, 'image')} have one colour only."
+        yield f"{_count(images.num_blank, 'image')} of one colour only: these tell nothing."
 
 
 def _fit_counts(found: Diagnosis, task: LabelFindings) -> dict[str, int]:
