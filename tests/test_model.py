@@ -114,17 +114,17 @@ def test_unlabelled_memes_are_predicted_and_not_scored(fitted, tmp_path):
         fitted.evaluate(tmp_path)
 
 
-def test_memes_that_the_members_can_not_read_are_refused(fitted, tmp_path):
+def test_memes_that_the_members_can_not_read_are_refused(data, tmp_path):
+    only_image = small_recipe().model_copy(update={"candidates": small_recipe().candidates[2:3]})
+    model = MemeClassifier(only_image, out=tmp_path / "run").fit(data)
     write_csv(tmp_path / "memes.csv", [{"id": "a", "text": "no picture here"}])
-    needs_images = any(candidate.needs_image for candidate in fitted._candidates.values())
-    assert needs_images, "the members of this run read images"
-    with pytest.raises(DataError, match=r"read images, but 1 meme"):
-        fitted.predict(tmp_path)
+    with pytest.raises(DataError, match=r"image-0 read images, but 1 meme"):
+        model.predict(tmp_path)
     rows = small_rows(tmp_path, 3)
     (tmp_path / rows[1]["image"]).write_bytes(b"GIF89a not really")
     write_csv(tmp_path / "memes.csv", rows)
     with pytest.raises(ImageError, match="can't be decoded"):
-        fitted.predict(tmp_path)
+        model.predict(tmp_path)
 
 
 def test_save_and_load_give_the_same_predictions(fitted, data, tmp_path):

@@ -107,9 +107,9 @@ def print_json(data: Any) -> None:
     sys.stdout.write(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def scores_table(evaluation: dict[str, Any], title: str) -> Table:
+def scores_table(evaluation: dict[str, Any]) -> Table:
     """A table of an evaluation: a row for each label task, scores beside their baselines."""
-    table = Table(title=title, title_justify="left", caption_justify="left")
+    table = Table()
     for name in ("label task", "weighted F1", "95 % interval", "macro F1", "majority", "best constant", "chance"):
         table.add_column(name, justify="left" if name == "label task" else "right")
     table.add_column("told from a constant?")
@@ -130,9 +130,9 @@ def scores_table(evaluation: dict[str, Any], title: str) -> Table:
     return table
 
 
-def candidates_table(candidates: dict[str, dict[str, float]], title: str) -> Table:
+def candidates_table(candidates: dict[str, dict[str, float]]) -> Table:
     """Weighted F1 of each candidate (rows) on each label task (columns); the best of a column is bold."""
-    table = Table(title=title, title_justify="left")
+    table = Table()
     table.add_column("candidate")
     for name in candidates:
         table.add_column(name, justify="right")

@@ -93,8 +93,10 @@ def _fit_and_show(manifest: Manifest, recipe: Recipe, out: Path, json_output: bo
 
 def _show_scores(found: dict[str, Any]) -> None:
     split = found["split"]
-    results.print(candidates_table(found["candidates"], f"Candidates: weighted F1 on '{split}' (reports)"))
-    results.print(scores_table(found, f"Ensembles on '{split}' (reports), {found['num_memes']} memes"))
+    results.print(f"\nCandidates: weighted F1 on '{split}' (reports)")
+    results.print(candidates_table(found["candidates"]))
+    results.print(f"\nEnsembles on '{split}' (reports), {found['num_memes']} memes")
+    results.print(scores_table(found))
 
 
 def run_demo(out: Path, num_memes: int, json_output: bool) -> None:
@@ -160,7 +162,8 @@ def run_evaluate(
     if json_output:
         print_json(found)
         return
-    results.print(scores_table(found, f"Split '{found['split']}', {found['num_memes']} memes"))
+    results.print(f"Split '{found['split']}', {found['num_memes']} memes")
+    results.print(scores_table(found))
     for name, of_task in found["label_tasks"].items():
         results.print(f"{name}: {of_task['verdict']}", markup=False)
 
