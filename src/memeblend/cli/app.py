@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -170,4 +171,6 @@ def _refusals() -> Iterator[None]:
 
 def main(args: list[str] | None = None) -> Any:
     """Entry point of the command `memeblend`."""
+    # Threads that spin while they wait make torch many times slower as soon as another process wants a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     return app(args=args, prog_name="memeblend")
