@@ -59,8 +59,8 @@ def test_a_blocks_switches(residual, norm):
 def test_fusion_equals_the_papers_equations_written_with_pytorchs_attention(text_state):
     model, batch = small_model("fusion", text_state=text_state, num_blocks=3), small_batch()
     mask = batch["attention_mask"]
-    text, _ = model.text(batch["input_ids"], mask)
-    image, _ = model.image(batch["pixel_values"])
+    text = model.text(batch["input_ids"], mask)
+    image = model.image(batch["pixel_values"])
     states = torch.cat([text.tokens, model.image_projection(image.tokens)], dim=1)  # equation 5
     padding = torch.cat([mask == 0, torch.zeros(image.tokens.shape[:2], dtype=torch.bool)], dim=1)
     for block in model.blocks:
@@ -166,3 +166,14 @@ def test_starting_from_wrong_kinds_is_refused():
         from_branches("text", small_config(), text, image)
     with pytest.raises(ValueError, match="found ImageClassifier and TextClassifier"):
         from_branches("align", small_config(), image, text)
+
+
+@pytest.mark.parametrize("kind", ["fusion", "align"])
+def test_branches_that_are_not_wanted_are_not_computed_and_change_nothing(kind, monkeypatch):
+    model, batch = small_model(kind).eval(), small_batch()
+    everything = model(**batch)
+    monkeypatch.setattr(model.text.lstm, "forward", lambda *args: pytest.fail("the BiLSTM was run"))
+    alone = model(**batch, branches=())
+    assert list(alone.branch_logits) == ["fused"]
+    for name, expected in everything.logits.items():
+        assert torch.equal(alone.logits[name], expected)

@@ -81,7 +81,7 @@ class Neural(Candidate):
                 objective=make_objective(
                     group, {task.name: context.recipe.loss_of(task.name) for task in group}, labels, self._branches()
                 ),
-                fit=self._dataset(context.fit, labels),
+                fit=self._dataset(context.fit, labels, self.spec.training.token_dropout),
                 select=self._dataset(context.select, np.ascontiguousarray(context.select_labels[:, columns])),
                 seed=seed,
                 progress=context.progress,
@@ -105,8 +105,10 @@ class Neural(Candidate):
             return self.spec.blend_weights.model_dump() if self.spec.blending == "fixed" else {"fused": 1.0}
         return {self.spec.kind: 1.0}
 
-    def _dataset(self, memes: Memes, labels: NDArray[np.int64]) -> MemeDataset:
-        return MemeDataset(memes, labels, text=self.needs_text, image=self.needs_image)
+    def _dataset(self, memes: Memes, labels: NDArray[np.int64], token_dropout: float = 0.0) -> MemeDataset:
+        return MemeDataset(
+            memes, labels, text=self.needs_text, image=self.needs_image, token_dropout=token_dropout
+        )
 
     def predict(self, memes: Memes) -> Mapping[str, NDArray[np.float64]]:
         """Softmax of the predicting branch's logits."""

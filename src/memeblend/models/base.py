@@ -25,7 +25,7 @@ class MemeOutput(ModelOutput):
     Attributes:
         logits: for each label task, logits [B, num_classes] of the branch that predicts: "fused" in a
             multi-modal model (paper section 4), the only branch in a uni-modal one.
-        branch_logits: the same for each of the model's branches, "text", "image", "fused".
+        branch_logits: the same for each branch that was asked for, and for the one that predicts.
     """
 
     # Hugging Face demands a default of None; `MemeModel.output` always fills both.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from torch import Tensor, nn
 from transformers import CLIPVisionModel
 
@@ -19,10 +21,13 @@ class ImageBranch(nn.Module):
         self.vision_model = CLIPVisionModel._from_config(config.vision_config)
         self.pooled_heads = LabelTaskHeads(config.image_width, config.num_classes(), config.head_dropout)
 
-    def forward(self, pixel_values: Tensor) -> tuple[ClipStates, LabelTaskLogits]:
-        """States of images [B, 3, S, S] and each label task's logits x_i [B, num_classes]."""
-        states = image_states(self.vision_model, pixel_values)
-        return states, self.pooled_heads(states.pooled)
+    def forward(self, pixel_values: Tensor) -> ClipStates:
+        """States of images [B, 3, S, S]."""
+        return image_states(self.vision_model, pixel_values)
+
+    def logits(self, states: ClipStates) -> LabelTaskLogits:
+        """Each label task's logits x_i [B, num_classes] from the images' states."""
+        return self.pooled_heads(states.pooled)
 
 
 class ImageClassifier(MemeModel):
@@ -37,7 +42,12 @@ class ImageClassifier(MemeModel):
         self.post_init()
 
     def forward(
-        self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, *, pixel_values: Tensor
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        *,
+        pixel_values: Tensor,
+        branches: Collection[str] | None = None,
     ) -> MemeOutput:
         """Logits of the "image" branch.
 
@@ -45,6 +55,6 @@ class ImageClassifier(MemeModel):
             input_ids: not read; taken so that all models are called alike.
             attention_mask: not read.
             pixel_values: normalised pixels [B, 3, S, S].
+            branches: not read; there is one.
         """
-        _, logits = self.image(pixel_values)
-        return self.output({"image": logits})
+        return self.output({"image": self.image.logits(self.image(pixel_values))})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
+from collections.abc import Collection
 from typing import Self
 
 import torch
@@ -56,19 +57,32 @@ class MultiModalClassifier(MemeModel):
             _copy(getattr(start, name), branch, name)
         return model
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, *, pixel_values: Tensor) -> MemeOutput:
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        pixel_values: Tensor,
+        branches: Collection[str] | None = None,
+    ) -> MemeOutput:
         """Logits of the branches "text", "image" and "fused"; the last one predicts.
 
         Args:
             input_ids: token ids [B, T] of texts that end with their end token, padded on the right.
             attention_mask: [B, T], 1 for tokens and 0 for padding; all tokens when left out.
             pixel_values: normalised pixels [B, 3, S, S].
+            branches: branches whose logits are wanted beside "fused"; all when left out. Prediction needs none,
+                and the BiLSTM behind "text" costs as much as the text encoder.
         """
+        wanted = self.branches if branches is None else branches
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        text, text_logits = self.text(input_ids, mask)
-        image, image_logits = self.image(pixel_values)
-        fused_logits = self.fuse(text, image, mask)
-        return self.output({"text": text_logits, "image": image_logits, "fused": fused_logits})
+        text, image = self.text(input_ids, mask), self.image(pixel_values)
+        logits = {}
+        if "text" in wanted:
+            logits["text"] = self.text.logits(text, mask)
+        if "image" in wanted:
+            logits["image"] = self.image.logits(image)
+        return self.output(logits | {"fused": self.fuse(text, image, mask)})
 
     @abstractmethod
     def fuse(self, text: ClipStates, image: ClipStates, attention_mask: Tensor) -> LabelTaskLogits:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
@@ -28,12 +30,15 @@ class TextBranch(nn.Module):
         self.pooled_heads = LabelTaskHeads(config.text_width, config.num_classes(), config.head_dropout)
         self.sequence_heads = LabelTaskHeads(2 * config.lstm_hidden_size, config.num_classes(), config.head_dropout)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[ClipStates, LabelTaskLogits]:
-        """States of texts and each label task's logits x_t [B, num_classes]; arguments as `text_states`."""
-        states = text_states(self.text_model, input_ids, attention_mask)
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> ClipStates:
+        """States of texts; arguments as `text_states`."""
+        return text_states(self.text_model, input_ids, attention_mask)
+
+    def logits(self, states: ClipStates, attention_mask: Tensor) -> LabelTaskLogits:
+        """Each label task's logits x_t [B, num_classes] from the texts' states and mask [B, T]."""
         pooled = self.pooled_heads(states.pooled)
         sequence = self.sequence_heads(self._context(states.tokens, attention_mask.sum(dim=1)))
-        return states, {name: pooled[name] + sequence[name] for name in pooled}
+        return {name: pooled[name] + sequence[name] for name in pooled}
 
     def _context(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Final states h [B, 2 * lstm_hidden_size] of the last layer, forward then backward."""
@@ -54,7 +59,11 @@ class TextClassifier(MemeModel):
         self.post_init()
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, pixel_values: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        branches: Collection[str] | None = None,
     ) -> MemeOutput:
         """Logits of the "text" branch.
 
@@ -62,7 +71,7 @@ class TextClassifier(MemeModel):
             input_ids: token ids [B, T] of texts that end with their end token, padded on the right.
             attention_mask: [B, T], 1 for tokens and 0 for padding; all tokens when left out.
             pixel_values: not read; taken so that all models are called alike.
+            branches: not read; there is one.
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        _, logits = self.text(input_ids, mask)
-        return self.output({"text": logits})
+        return self.output({"text": self.text.logits(self.text(input_ids, mask), mask)})

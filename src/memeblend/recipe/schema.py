@@ -56,7 +56,7 @@ class TinyEncoder(_Part):
 
     hidden_size: PositiveInt = 128
     """Width of both encoders and of the joint space."""
-    text_layers: PositiveInt = 3
+    text_layers: PositiveInt = 2
     """Transformer layers of the text encoder."""
     image_layers: PositiveInt = 4
     """Transformer layers of the image encoder."""
@@ -108,6 +108,8 @@ class Training(_Part):
     """Share of the steps in which the learning rate rises from 0."""
     max_grad_norm: NonNegative = 1.0
     """Gradients are scaled down to this norm; 0 leaves them alone."""
+    token_dropout: Probability = 0.0
+    """Share of a text's tokens, begin and end aside, that is left out anew whenever it is trained on."""
     patience: Annotated[int, Field(ge=0)] = 4
     """Epochs without a better `metric` after which training stops; 0 never stops early."""
     metric: Metric = "weighted_f1"

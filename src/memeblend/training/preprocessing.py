@@ -137,16 +137,34 @@ class Memes:
             taken.__dict__["token_ids"] = [self.token_ids[row] for row in rows]
         return taken
 
-    def batch(self, rows: Sequence[int], *, text: bool, image: bool) -> dict[str, Tensor]:
-        """Model inputs of some memes: input_ids and attention_mask [B, T], pixel_values [B, 3, S, S]."""
+    def batch(
+        self, rows: Sequence[int], *, text: bool, image: bool, token_dropout: float = 0.0
+    ) -> dict[str, Tensor]:
+        """Model inputs of some memes: input_ids and attention_mask [B, T], pixel_values [B, 3, S, S].
+
+        Args:
+            rows: which memes.
+            text: whether the texts are wanted.
+            image: whether the images are wanted.
+            token_dropout: share of the tokens between begin and end that is left out at random.
+        """
         inputs: dict[str, Tensor] = {}
         if text:
-            token_ids = self.token_ids
-            inputs["input_ids"], inputs["attention_mask"] = self.preprocessor.pad([token_ids[row] for row in rows])
+            token_ids = [self.token_ids[row] for row in rows]
+            if token_dropout:
+                token_ids = [_dropped(ids, token_dropout) for ids in token_ids]
+            inputs["input_ids"], inputs["attention_mask"] = self.preprocessor.pad(token_ids)
         if image:
             assert self.images is not None, "a candidate that needs images was given memes without"
             inputs["pixel_values"] = self.preprocessor.pixel_values(self.images[np.asarray(rows, dtype=np.int64)])
         return inputs
+
+
+def _dropped(token_ids: list[int], share: float) -> list[int]:
+    """Token ids with some of those between begin and end left out, drawn from torch's global generator."""
+    first, *inner, last = token_ids
+    keep = (torch.rand(len(inner)) >= share).tolist()
+    return [first, *(token for token, kept in zip(inner, keep, strict=True) if kept), last]
 
 
 def prepare(

@@ -43,8 +43,11 @@ _CHUNK = 8  # batches that are sorted by length together: little padding, still 
 class MemeDataset(Dataset[int]):
     """Rows of memes with their labels; an item is its row number, a batch is built from rows at once."""
 
-    def __init__(self, memes: Memes, labels: NDArray[np.int64], *, text: bool, image: bool) -> None:
+    def __init__(
+        self, memes: Memes, labels: NDArray[np.int64], *, text: bool, image: bool, token_dropout: float = 0.0
+    ) -> None:
         self.memes = memes
+        self.token_dropout = token_dropout
         self.labels = torch.from_numpy(labels)  # [num_memes, num_label_tasks]
         self.text = text
         self.image = image
@@ -57,7 +60,8 @@ class MemeDataset(Dataset[int]):
 
     def collate(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Model inputs and labels [B, num_label_tasks] of some rows."""
-        return self.memes.batch(rows, text=self.text, image=self.image) | {"labels": self.labels[list(rows)]}
+        inputs = self.memes.batch(rows, text=self.text, image=self.image, token_dropout=self.token_dropout)
+        return inputs | {"labels": self.labels[list(rows)]}
 
     def lengths(self) -> NDArray[np.int64]:
         """Cost of each meme in tokens; equal for all where only the image is read."""
@@ -110,7 +114,8 @@ def predict_probabilities(
     for start in range(0, len(order), batch_size):
         inputs = dataset.collate(order[start : start + batch_size].tolist())
         inputs.pop("labels")
-        logits = model(**{name: value.to(device) for name, value in inputs.items()}).logits
+        inputs = {name: value.to(device) for name, value in inputs.items()}
+        logits = model(**inputs, branches=()).logits
         for name, value in logits.items():
             parts.setdefault(name, []).append(value.double().softmax(dim=-1).cpu())
     model.train(was_training)
@@ -155,7 +160,7 @@ class MemeTrainer(Trainer):
     ) -> Any:
         """The objective's "loss" of a batch."""
         labels = inputs.pop("labels")
-        outputs = model(**inputs)
+        outputs = model(**inputs, branches=self.objective.branch_weights)
         loss = self.objective(outputs.branch_logits, labels)["loss"]
         return (loss, outputs) if return_outputs else loss
 
