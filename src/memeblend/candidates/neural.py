@@ -106,9 +106,7 @@ class Neural(Candidate):
         return {self.spec.kind: 1.0}
 
     def _dataset(self, memes: Memes, labels: NDArray[np.int64], token_dropout: float = 0.0) -> MemeDataset:
-        return MemeDataset(
-            memes, labels, text=self.needs_text, image=self.needs_image, token_dropout=token_dropout
-        )
+        return MemeDataset(memes, labels, text=self.needs_text, image=self.needs_image, token_dropout=token_dropout)
 
     def predict(self, memes: Memes) -> Mapping[str, NDArray[np.float64]]:
         """Softmax of the predicting branch's logits."""

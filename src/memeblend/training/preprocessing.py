@@ -137,9 +137,7 @@ class Memes:
             taken.__dict__["token_ids"] = [self.token_ids[row] for row in rows]
         return taken
 
-    def batch(
-        self, rows: Sequence[int], *, text: bool, image: bool, token_dropout: float = 0.0
-    ) -> dict[str, Tensor]:
+    def batch(self, rows: Sequence[int], *, text: bool, image: bool, token_dropout: float = 0.0) -> dict[str, Tensor]:
         """Model inputs of some memes: input_ids and attention_mask [B, T], pixel_values [B, 3, S, S].
 
         Args:
