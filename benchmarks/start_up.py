@@ -19,7 +19,6 @@ import time
 from pathlib import Path
 
 from common import conclude, wants_json
-
 from memeblend.data.sample import write_sample
 
 NUM_MEMES, RUNS = 600, 5

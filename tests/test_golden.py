@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from small_runs import small_data, small_recipe
 
 from memeblend.data.manifest import Manifest
 from memeblend.run import carry_out
 from memeblend.training.progress import Silent
+from small_runs import small_data, small_recipe
 
 # Mean probability of the first class over all judged memes, by candidate and label task.
 GOLDEN: dict[str, dict[str, float]] = {

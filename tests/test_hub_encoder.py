@@ -1,12 +1,12 @@
 """A CLIP in the hub's own layout goes through the whole path: recipe, fit, predict, save, load."""
 
 import pytest
-from clip_checkpoint import save_clip
-from small_runs import small_data, small_recipe
 
+from clip_checkpoint import save_clip
 from memeblend import MemeClassifier
 from memeblend.errors import MemeblendError, ModelError
 from memeblend.training.encoder import load_encoder, make_preprocessor
+from small_runs import small_data, small_recipe
 
 
 @pytest.fixture(scope="module")
@@ -72,5 +72,5 @@ def test_texts_longer_than_the_encoder_reads_are_a_wrong_recipe(checkpoint, data
 
 
 def test_a_source_that_is_no_clip_is_refused(data, tmp_path):
-    with pytest.raises(ModelError, match="config.json"):
+    with pytest.raises(ModelError, match=r"config\.json"):
         MemeClassifier(recipe_from(data), out=tmp_path / "run").fit(data)

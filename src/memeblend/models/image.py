@@ -27,7 +27,8 @@ class ImageBranch(nn.Module):
 
     def logits(self, states: ClipStates) -> LabelTaskLogits:
         """Each label task's logits x_i [B, num_classes] from the images' states."""
-        return self.pooled_heads(states.pooled)
+        logits: LabelTaskLogits = self.pooled_heads(states.pooled)
+        return logits
 
 
 class ImageClassifier(MemeModel):
