@@ -8,7 +8,7 @@ import pytest
 from builders import write_csv
 from memeblend.data.manifest import Manifest
 from memeblend.errors import DataError, ModelError, OutputError
-from memeblend.run import Run, carry_out
+from memeblend.run import Run, carry_out, read_labelled
 from memeblend.training.progress import Silent
 from small_runs import small_data, small_recipe, small_rows
 
@@ -232,3 +232,14 @@ def test_an_unlabelled_split_without_a_role_is_left_alone(tmp_path):
     write_csv(tmp_path / "memes.csv", [row | {"image": row["image"]} for row in rows])
     run = run_in(tmp_path / "run", Manifest.read(tmp_path / "memes.csv"))
     assert "extra" not in run.tables["tfidf-0"]["mood"].split_names
+
+
+def test_declared_label_tasks_join_the_inferred_ones(tmp_path):
+    recipe = small_recipe('label_tasks.level={kind="ordinal", classes=["2", "1", "0"], intensity=true}')
+    lines = []
+    manifest = read_labelled(small_data(tmp_path), recipe, notify=lines.append)
+    kinds = {task.name: (task.kind, task.classes, task.intensity) for task in manifest.label_tasks}
+    assert kinds == {"mood": ("binary", ("bad", "good"), False), "level": ("ordinal", ("2", "1", "0"), True)}
+    assert any("as the recipe declares it" in line for line in lines)
+    with pytest.raises(DataError, match="no labels for: anger"):
+        read_labelled(tmp_path, small_recipe('label_tasks.anger={kind="binary", classes=["no", "yes"]}'))

@@ -34,7 +34,7 @@ from memeblend.predictions import Predictions
 from memeblend.recipe import Recipe, dump_recipe, load_recipe
 from memeblend.report.card import model_card
 from memeblend.reporting import write_run_report
-from memeblend.run import Run, carry_out
+from memeblend.run import Run, carry_out, read_labelled
 from memeblend.training.preprocessing import Preprocessor, prepare
 from memeblend.training.progress import Progress, Silent
 
@@ -107,7 +107,7 @@ class MemeClassifier:
         """
         recipe = self.recipe if isinstance(self.recipe, Recipe) else load_recipe(self.recipe)
         progress = self.progress or Silent()
-        manifest = memes if isinstance(memes, Manifest) else Manifest.read(memes, label_tasks=recipe.declared())
+        manifest = memes if isinstance(memes, Manifest) else read_labelled(memes, recipe)
         folder = Path(self.out) if self.out is not None else Path(tempfile.mkdtemp(prefix="memeblend-"))
         try:
             run = carry_out(manifest, recipe, folder, cache_dir=default_cache_dir(), progress=progress)

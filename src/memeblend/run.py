@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +28,7 @@ from memeblend.candidates.making import load_candidate, make_candidate, needs, p
 from memeblend.data.cache import unreadable_images
 from memeblend.data.duplicates import duplicate_groups
 from memeblend.data.manifest import Manifest
+from memeblend.data.rows import Notify, log_line
 from memeblend.data.splits import SplitRoles, assign_roles
 from memeblend.ensemble.selection import EnsembleChoice, search
 from memeblend.errors import DataError, ModelError, OutputError, Problem
@@ -184,6 +185,28 @@ def carry_out(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Pa
         run = Run(folder, recipe, manifest, roles, groups, tables, choices, work.seconds, tuple(notes))
         run.save()
         return run
+
+
+def read_labelled(path: str | Path, recipe: Recipe, *, notify: Notify = log_line, **options: Any) -> Manifest:
+    """Read memes to train on: label tasks that the recipe declares as declared, all others as inferred.
+
+    Args:
+        path: a table or a data-set folder.
+        recipe: its `label_tasks` are the declared ones.
+        notify: takes a line for everything inferred.
+        options: as `Manifest.read` takes them.
+
+    Raises:
+        DataError: the memes can't be used, or a declared label task has no column.
+    """
+    manifest = Manifest.read(path, notify=notify, **options)
+    declared = {task.name: task for task in recipe.declared()}
+    if not declared:
+        return manifest
+    for task in declared.values():
+        notify(f"label task '{task.name}' as the recipe declares it ({task.kind}): {', '.join(task.classes)}")
+    inferred = {task.name: task for task in manifest.label_tasks}
+    return Manifest.read(path, notify=notify, **options, label_tasks=tuple((inferred | declared).values()))
 
 
 def drop_unreadable(manifest: Manifest, recipe: Recipe, rejected_to: Path, notify: Callable[[str], None]) -> Manifest:

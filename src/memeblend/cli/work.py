@@ -49,15 +49,15 @@ def run_fit(request: FitRequest, json_output: bool) -> None:
     if request.label_task:
         names = ", ".join(f'"{name}"' for name in request.label_task)
         settings.append(f"only_label_tasks=[{names}]")
-    from memeblend.run import REJECTED, drop_unreadable
+    from memeblend.run import REJECTED, drop_unreadable, read_labelled
 
     recipe = load_recipe(request.recipe, settings)
     rejected_to = request.out / REJECTED if request.skip_bad else None
-    manifest = Manifest.read(
+    manifest = read_labelled(
         request.data,
+        recipe,
         reader=request.reader or None,
         columns=_columns(request.column),
-        label_tasks=recipe.declared(),
         skip_bad=request.skip_bad,
         rejected_to=rejected_to,
         allow_outside=request.allow_outside,
