@@ -243,3 +243,21 @@ def test_declared_label_tasks_join_the_inferred_ones(tmp_path):
     assert any("as the recipe declares it" in line for line in lines)
     with pytest.raises(DataError, match="no labels for: anger"):
         read_labelled(tmp_path, small_recipe('label_tasks.anger={kind="binary", classes=["no", "yes"]}'))
+
+
+@pytest.mark.parametrize("joint", ["true", "false"])
+def test_label_tasks_may_have_any_name(tmp_path, joint):
+    odd = {"mood": "../mood/α.b", "level": "level, 'x'"}
+    rows = [{odd.get(name, name): value for name, value in row.items()} for row in small_rows(tmp_path)]
+    write_csv(tmp_path / "memes.csv", rows)
+    run = run_in(tmp_path / "run", Manifest.read(tmp_path / "memes.csv"), small_recipe(f"joint={joint}"))
+    assert set(run.choices) == set(odd.values())
+    assert {path.name for path in tmp_path.iterdir()} == {"memes.csv", "pictures", "run", "cache"}
+    assert Run.load(run.folder).choices == run.choices
+
+
+def test_a_label_task_named_like_a_derived_one_is_refused(tmp_path):
+    recipe = small_recipe('label_tasks.mood={kind="binary", classes=["bad", "good"], intensity=true}')
+    write_csv(tmp_path / "memes.csv", [row | {"mood_present": row["mood"]} for row in small_rows(tmp_path)])
+    with pytest.raises(DataError, match="mood_present is derived from mood"):
+        run_in(tmp_path / "run", read_labelled(tmp_path / "memes.csv", recipe), recipe)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from memeblend.errors import OutputError
 
@@ -115,3 +116,8 @@ def file_digest(path: str | Path) -> str:
     """SHA-256 of a file's bytes, as hexadecimal text."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def file_name(name: str) -> str:
+    """A name that came from a user's data, as the name of a file: distinct names stay distinct, no separators."""
+    return quote(name, safe=" ").replace(".", "%2E")

@@ -29,7 +29,7 @@ from memeblend.evaluation.evaluate import evaluate_table
 from memeblend.evaluation.metrics import task_means
 from memeblend.evaluation.tables import PredictionTable
 from memeblend.files import file_digest, replacing_folder, write_json, write_text
-from memeblend.labels import LabelTask
+from memeblend.labels import PRESENT_SUFFIX, LabelTask
 from memeblend.predictions import Predictions
 from memeblend.recipe import Recipe, dump_recipe, load_recipe
 from memeblend.report.card import model_card
@@ -280,7 +280,7 @@ class MemeClassifier:
         """Class prior of a label task; of a derived one absent and present."""
         if name in self.prior_:
             return self.prior_[name]
-        levels = self.prior_[name.removesuffix("_present")]
+        levels = self.prior_[name.removesuffix(PRESENT_SUFFIX)]
         return np.array([levels[0], levels[1:].sum()])
 
     def save(self, folder: str | Path) -> None:

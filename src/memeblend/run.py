@@ -33,8 +33,8 @@ from memeblend.data.splits import SplitRoles, assign_roles
 from memeblend.ensemble.selection import EnsembleChoice, search
 from memeblend.errors import DataError, ModelError, OutputError, Problem
 from memeblend.evaluation.tables import PredictionTable
-from memeblend.files import digest, replacing_folder, write_json, write_text
-from memeblend.labels import MISSING, LabelTask
+from memeblend.files import digest, file_name, replacing_folder, write_json, write_text
+from memeblend.labels import MISSING, PRESENT_SUFFIX, LabelTask
 from memeblend.recipe import Recipe, dump_recipe, load_recipe
 from memeblend.training.encoder import encoder_fingerprint, make_preprocessor
 from memeblend.training.preprocessing import Memes, Preprocessor, prepare
@@ -209,7 +209,7 @@ def read_labelled(path: str | Path, recipe: Recipe, *, notify: Notify = log_line
     return Manifest.read(path, notify=notify, **options, label_tasks=tuple((inferred | declared).values()))
 
 
-def drop_unreadable(manifest: Manifest, recipe: Recipe, rejected_to: Path, notify: Callable[[str], None]) -> Manifest:
+def drop_unreadable(manifest: Manifest, recipe: Recipe, rejected_to: Path, notify: Notify) -> Manifest:
     """The manifest without the memes whose images can't be decoded, which are listed in `rejected_to`.
 
     The images that can be decoded are in the cache afterwards, so they are not decoded again.
@@ -387,7 +387,11 @@ def _check_labels(manifest: Manifest, roles: SplitRoles) -> None:
             "These memes have no labels, so there is nothing to learn.",
             fix="A table needs at least one column of labels besides image, text, id and split.",
         )
+    names = {task.name for task in manifest.label_tasks}
     for task in manifest.label_tasks:
+        if task.intensity and task.name + PRESENT_SUFFIX in names:
+            what = f"{task.name}{PRESENT_SUFFIX} is derived from {task.name}, but the memes have labels of that name"
+            problems.append(Problem(f"label task {task.name}", what))
         labels = manifest.labels(task.name)
         seen = np.unique(labels[_rows(manifest, roles, ["fit"])])
         classes = [task.classes[index] for index in seen if index != MISSING]
@@ -413,7 +417,7 @@ def _rows(manifest: Manifest, roles: SplitRoles, of: Iterable[str]) -> NDArray[n
 
 
 def _table(folder: Path, name: str, task: LabelTask) -> Path:
-    return folder / "predictions" / f"{name}.{task.name}.parquet"
+    return folder / "predictions" / f"{name}.{file_name(task.name)}.parquet"
 
 
 def _candidate_folder(folder: Path, name: str) -> Path:

@@ -20,7 +20,7 @@ from transformers import CLIPConfig, set_seed
 
 from memeblend.candidates.base import Candidate, FitContext
 from memeblend.errors import ModelError
-from memeblend.files import digest, write_json
+from memeblend.files import digest, file_name, write_json
 from memeblend.labels import LabelTask
 from memeblend.models import build_model, from_branches, load_model
 from memeblend.models.base import MemeModel
@@ -76,7 +76,7 @@ class Neural(Candidate):
             model,
             TrainJob(
                 label=label,
-                folder=context.folder / key,
+                folder=context.folder / file_name(key),
                 training=self.spec.training,
                 objective=make_objective(
                     group, {task.name: context.recipe.loss_of(task.name) for task in group}, labels, self._branches()
