@@ -291,3 +291,9 @@ def test_too_few_memes_are_refused(tmp_path, num_memes):
     with pytest.raises(DataError, match="at least 20"):
         write_sample(tmp_path / "sample", num_memes)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_sample_names_itself_as_the_source_of_every_meme(tmp_path):
+    manifest = sample_manifest(tmp_path / "anywhere", 20)
+    assert set(manifest.table["source"]) == {SOURCE}
+    assert all(meme_id.startswith(f"{SOURCE}/") for meme_id in manifest.meme_ids)

@@ -88,7 +88,8 @@ def write_sample(
                 image = f"images/{meme.name}.jpg"
                 picture = draw(meme.facts, meme.lines, random.Random(f"{seed} {meme.name}"))
                 picture.save(temporary / image, quality=_JPEG_QUALITY)
-                table.writerow([meme.name, image, " ".join(meme.lines), meme.split, SOURCE, *meme.labels.values()])
+                meme_id = f"{SOURCE}/{meme.split}/{meme.name}"
+                table.writerow([meme_id, image, " ".join(meme.lines), meme.split, SOURCE, *meme.labels.values()])
                 progress(num_drawn)
     return folder
 
