@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from memeblend.data.duplicates import duplicate_groups
 from memeblend.data.images import load_image
 from memeblend.data.manifest import Manifest
-from memeblend.data.sample import LABEL_NOISE, sample_manifest, sample_memes, write_sample
+from memeblend.data.sample import LABEL_NOISE, SOURCE, sample_manifest, sample_memes, write_sample
 from memeblend.data.sample_drawing import SIZE, draw
 from memeblend.data.sample_facts import ABSURD_THINGS, BELONGING_THINGS, MemeFacts, deal_facts, labels_of
 from memeblend.errors import DataError
