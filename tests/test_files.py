@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from memeblend.errors import DataError, MissingExtraError, OutputError, Problem
-from memeblend.files import digest, file_digest, replacing, replacing_folder, write_json
+from memeblend.errors import DataError, OutputError, Problem
+from memeblend.files import digest, file_digest, file_name, replacing, replacing_folder, write_json
 
 
 def no_space(*args, **kwargs):
@@ -76,5 +76,22 @@ def test_an_error_lists_its_problems_and_counts_the_rest():
     assert text.splitlines()[-2:] == ["  ... and 3 more", "Mend it."]
 
 
-def test_a_missing_extra_says_what_to_install():
-    assert "pip install 'memeblend[track]'" in str(MissingExtraError("mlflow", "track"))
+def test_a_folder_that_is_not_ours_is_not_replaced(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter").write_text("years of work")
+    (tmp_path / "notes").write_text("more")
+    for name, message in (("thesis", "holds other files"), ("notes", "is a file")):
+        with pytest.raises(OutputError, match=message), replacing_folder(tmp_path / name, marker="ours.json"):
+            pass
+    assert (tmp_path / "thesis" / "chapter").read_text() == "years of work"
+    assert (tmp_path / "notes").read_text() == "more"
+
+
+def test_file_names_are_short_plain_and_distinct():
+    names = ["mood", "../mood", "मूड" * 40, "a/b", "a.b", "a b", "candidate"]
+    found = [file_name(name) for name in names]
+    assert found[0] == "mood"
+    assert len(set(found)) == len(names)
+    for name in found:
+        assert len(name) < 100
+        assert name.replace("~", "").replace("-", "").replace("_", "").isalnum()

@@ -33,7 +33,7 @@ MAY_IMPORT = {
         "recipe", "data", "evaluation", "ensemble", "training", "candidates", "run", "predictions", "report",
         "reporting",
     },
-    "cli": {"recipe", "data", "evaluation", "training", "model", "reporting", "run"},
+    "cli": {"recipe", "data", "evaluation", "training", "model", "predictions", "reporting", "run"},
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "sklearn", "matplotlib", "pandas", "pyarrow")
 

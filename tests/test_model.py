@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 
 from builders import write_csv
 from memeblend import Manifest, MemeClassifier
-from memeblend.errors import DataError, ImageError, ModelError
+from memeblend.errors import DataError, ImageError, ModelError, OutputError
 from small_runs import small_data, small_recipe, small_rows
 
 
@@ -225,3 +225,35 @@ def test_intensity_label_tasks_have_derived_ones_everywhere(tmp_path):
     frame = model.predict(tmp_path)
     assert ((frame["offensive"] != "not_offensive") == (frame["offensive_present"] == "present")).all()
     assert "votes" not in model.predict_tables(tmp_path).to_records()[0]["label_tasks"]["offensive_present"]
+
+
+def test_evaluate_matches_classes_by_name_whatever_their_order(fitted, data):
+    from memeblend import LabelTask
+
+    manifest = Manifest.read(data)
+    tasks = [LabelTask(task.name, task.kind, task.classes[::-1]) for task in manifest.label_tasks]
+    turned = Manifest(manifest.table, tasks, manifest.root)
+    assert fitted.evaluate(turned, "all") == fitted.evaluate(data, "all")
+    other = manifest.table.assign(mood="furious")
+    with pytest.raises(DataError, match="'furious' is not one of bad, good"):
+        fitted.evaluate(Manifest(other, [LabelTask("mood", "binary", ("furious", "calm"))], manifest.root), "all")
+
+
+def test_memes_that_trained_or_chose_are_counted_and_left_out_by_default(tmp_path):
+    write_csv(tmp_path / "memes.csv", [row | {"split": ""} for row in small_rows(tmp_path)])
+    recipe = small_recipe().model_copy(update={"candidates": small_recipe().candidates[:1]})
+    model = MemeClassifier(recipe, out=tmp_path / "run").fit(tmp_path)
+    unseen, everything = model.evaluate(tmp_path), model.evaluate(tmp_path, "all")
+    assert (unseen["num_seen"], everything["num_memes"]) == (0, 60)
+    assert unseen["num_memes"] == 60 - everything["num_seen"]
+    assert 6 <= unseen["num_memes"] <= 20
+    loaded = MemeClassifier.load(tmp_path / "run")
+    assert loaded.evaluate(tmp_path) == unseen
+    assert loaded.scores_ == model.scores_
+
+
+def test_a_model_never_replaces_a_folder_of_others(fitted, tmp_path):
+    (tmp_path / "thesis").write_text("years of work")
+    with pytest.raises(OutputError, match="holds other files"):
+        fitted.save(tmp_path)
+    assert (tmp_path / "thesis").read_text() == "years of work"

@@ -7,8 +7,7 @@
     ├── PredictionError      a prediction table that can't be used
     ├── ModelError           a model folder that is not ours, cut short or altered
     ├── TrainingError        a stage that could not be trained
-    ├── OutputError          a file or folder that could not be written
-    └── MissingExtraError    a command that needs an optional dependency
+    └── OutputError          a file or folder that could not be written
 
 A message says what was expected, what was found and where, and what to do. An error that can have
 many causes at once (a table with forty bad rows) collects them all and is raised once.
@@ -91,13 +90,3 @@ class TrainingError(MemeblendError):
 
 class OutputError(MemeblendError):
     """Something could not be written (disk full, no permission); nothing half-written was left behind."""
-
-
-class MissingExtraError(MemeblendError):
-    """A command that needs an optional dependency which is not installed."""
-
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f"This needs the package '{package}', which is not installed.",
-            fix=f"Install it with: pip install 'memeblend[{extra}]'",
-        )

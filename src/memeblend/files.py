@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from memeblend.errors import OutputError
 
@@ -51,15 +51,26 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: str | Path) -> Iterator[Path]:
+def replacing_folder(path: str | Path, *, marker: str = "") -> Iterator[Path]:
     """A temporary folder that takes the name `path` when the block ends without an error.
 
-    An existing folder at `path` is replaced as a whole.
+    Args:
+        path: an existing folder there is replaced as a whole.
+        marker: name of a file that tells a folder of ours; a folder without it is only replaced if it is empty.
+            "" replaces any.
 
     Raises:
-        OutputError: the folder could not be written; what was at `path` before is untouched.
+        OutputError: something else is at `path`, or the folder could not be written; what was at `path` before is
+            untouched.
     """
     target = Path(path)
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"'{target}' is a file, expected the name of a folder.", fix="Choose another name.")
+    if marker and target.is_dir() and any(target.iterdir()) and not (target / marker).is_file():
+        raise OutputError(
+            f"'{target}' holds other files (there is no {marker} in it), so it is not replaced.",
+            fix="Choose a new folder.",
+        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
@@ -119,5 +130,7 @@ def file_digest(path: str | Path) -> str:
 
 
 def file_name(name: str) -> str:
-    """A name that came from a user's data, as the name of a file: distinct names stay distinct, no separators."""
-    return quote(name, safe=" ").replace(".", "%2E")
+    """A name that came from a user's data, as the name of a file: short, plain, and distinct for distinct names."""
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,80}", name):
+        return name
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '_', name)[:40]}~{digest(name)}"

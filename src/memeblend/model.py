@@ -28,11 +28,11 @@ from memeblend.evaluation.baselines import class_prior
 from memeblend.evaluation.evaluate import evaluate_table
 from memeblend.evaluation.metrics import task_means
 from memeblend.evaluation.tables import PredictionTable
-from memeblend.files import file_digest, replacing_folder, write_json, write_text
+from memeblend.files import digest, file_digest, replacing_folder, write_json, write_text
 from memeblend.labels import PRESENT_SUFFIX, LabelTask
 from memeblend.predictions import Predictions
 from memeblend.recipe import Recipe, dump_recipe, load_recipe
-from memeblend.report.card import model_card
+from memeblend.report.card import card_scores, model_card
 from memeblend.reporting import write_run_report
 from memeblend.run import Run, carry_out, read_labelled
 from memeblend.training.preprocessing import Preprocessor, prepare
@@ -59,7 +59,11 @@ class MemeClassifier:
         choices_: the chosen ensemble of each label task.
         prior_: share of each class in the fit split, for each label task.
         roles_: names of the splits that fit, select and report.
-        report_: the content of `report.json` after `fit`, else {}.
+        members_: names of all members.
+        report_: the content of `report.json`, after `fit` alone.
+        scores_: the ensembles' scores on the split that reported, as the model card shows them.
+        seen_: digests of the memes that trained the model or chose its members.
+        data_: source, fingerprint and number of the memes that trained it.
 
     Example:
         >>> from memeblend import MemeClassifier
@@ -135,14 +139,17 @@ class MemeClassifier:
             run.roles.to_dict(),
             run.preprocessor,
             {name: run.candidate(name) for name in members},
-            report,
         )
         self.fitted_recipe_ = recipe
         self.data_ = {
             "source": ", ".join(sorted(set(run.manifest.table["source"]))),
             "fingerprint": run.manifest.fingerprint,
             "num_fit": len(fit),
+            "synthetic": report["synthetic"],
         }
+        self.report_ = dict(report)
+        self.scores_ = card_scores(report)
+        self.seen_ = np.unique(_meme_digests(run.manifest.take(run.rows("fit", "select"))))
 
     def _set_state(
         self,
@@ -152,21 +159,19 @@ class MemeClassifier:
         roles: Mapping[str, Sequence[str]],
         preprocessor: Preprocessor,
         candidates: Mapping[str, Candidate],
-        report: Mapping[str, Any],
     ) -> None:
         self.label_tasks_ = tuple(label_tasks)
         self.classes_ = {task.name: np.array(task.classes) for task in label_tasks}
         self.choices_ = dict(choices)
         self.prior_ = dict(prior)
         self.roles_ = {role: tuple(names) for role, names in roles.items()}
-        self.report_ = dict(report)
         self._preprocessor = preprocessor
         self._candidates = dict(candidates)
 
     def predict_tables(self, memes: Manifest | str | Path) -> Predictions:
         """Everything the model says of memes: classes, probabilities, members' votes.
 
-        Labels, where the memes have them, are not read.
+        Labels, where the memes have them, have no influence.
 
         Raises:
             DataError: the memes lack what members need, or have images that can't be decoded.
@@ -217,8 +222,8 @@ class MemeClassifier:
         )
 
     def predict_proba(self, memes: Manifest | str | Path) -> dict[str, NDArray[np.float64]]:
-        """Class probabilities [num_memes, num_classes] of each label task: the mean over the members, with the
-        voted class carrying the highest (see `memeblend.ensemble.voting.blend`)."""
+        """Class probabilities [num_memes, num_classes] of each label task, derived ones (absent, present) included:
+        the mean over the members, with the voted class carrying the highest (`memeblend.ensemble.voting.blend`)."""
         return {name: table.probabilities for name, table in self.predict_tables(memes).tables.items()}
 
     def score(self, memes: Manifest | str | Path, y: None = None) -> float:
@@ -232,12 +237,13 @@ class MemeClassifier:
 
         Args:
             memes: labelled memes.
-            split: name of a split, or "all". "" takes the split that reported when the model was trained where
-                the memes have it, else all of them.
+            split: name of a split, several joined by "+", or "all". "" takes the split that reported when the
+                model was trained where the memes have it, else all memes but those that trained or chose.
             seed: seed of the bootstrap.
 
         Returns:
-            {"split", "num_memes", "label_tasks": {NAME: scores, interval, baselines, verdict ...}, "means"}; see
+            {"split", "num_memes", "num_seen" (how many of them trained the model or chose its members; their
+            scores flatter), "label_tasks": {NAME: scores, interval, baselines, verdict ...}, "means"}; see
             `memeblend.evaluation.evaluate.evaluate_table`.
 
         Raises:
@@ -245,12 +251,16 @@ class MemeClassifier:
         """
         self._check_fitted()
         manifest = (
-            memes
+            self._in_our_classes(memes)
             if isinstance(memes, Manifest)
             else Manifest.read(memes, label_tasks=self.label_tasks_, require_label_tasks=False)
         )
-        names = self._splits_to_evaluate(manifest, split)
-        part = manifest.take(np.isin(manifest.splits, names))
+        names, shown = self._splits_to_evaluate(manifest, split)
+        rows = np.isin(manifest.splits, names)
+        seen = np.isin(_meme_digests(manifest), self.seen_)
+        if not split and set(names) != set(self.roles_["report"]) and (rows & ~seen).any():
+            rows &= ~seen
+        part = manifest.take(rows)
         predictions = self._predict(part, duplicate_groups(part))
         results = {}
         for name, table in predictions.tables.items():
@@ -262,19 +272,36 @@ class MemeClassifier:
                 f"({', '.join(task.name for task in self.label_tasks_)}), so there is nothing to score.",
                 fix="Use predict for memes without labels.",
             )
-        shown = split or (names[0] if len(names) == 1 else "all")
-        return {"split": shown, "num_memes": len(part), "label_tasks": results, "means": task_means(results)}
+        return {
+            "split": shown,
+            "num_memes": len(part),
+            "num_seen": int((rows & seen).sum()),
+            "label_tasks": results,
+            "means": task_means(results),
+        }
 
-    def _splits_to_evaluate(self, manifest: Manifest, split: str) -> list[str]:
+    def _splits_to_evaluate(self, manifest: Manifest, split: str) -> tuple[list[str], str]:
+        """Names of the splits to score, and what to call them together."""
         there = list(manifest.split_names)
         if split == "all":
-            return there
-        if split:
-            if split not in there:
-                known = ", ".join([*there, "all"])
-                raise DataError(f"There is no split '{split}' here.", fix=f"Splits of this data: {known}.")
-            return [split]
-        return [name for name in self.roles_["report"] if name in there] or there
+            return there, split
+        wanted = [split] if split in there else [name for name in split.split("+") if name]
+        if not split:
+            wanted = [name for name in self.roles_["report"] if name in there] or there
+        if not set(wanted) <= set(there):
+            known = ", ".join([*there, "all"])
+            raise DataError(f"There is no split '{split}' here.", fix=f"Splits of this data: {known}.")
+        return wanted, "+".join(wanted)
+
+    def _in_our_classes(self, manifest: Manifest) -> Manifest:
+        """The same memes with the model's label tasks; classes are matched by name, whatever their order there.
+
+        Raises:
+            DataError: labels that are no class of the model's label task; all are listed.
+        """
+        names = {task.name for task in manifest.label_tasks}
+        tasks = tuple(task for task in self.label_tasks_ if task.name in names)
+        return Manifest(manifest.table, tasks, manifest.root)
 
     def _prior_of(self, name: str) -> NDArray[np.float64]:
         """Class prior of a label task; of a derived one absent and present."""
@@ -291,7 +318,7 @@ class MemeClassifier:
             OutputError: the folder could not be written.
         """
         self._check_fitted()
-        with replacing_folder(folder) as temporary:
+        with replacing_folder(folder, marker=_FILE) as temporary:
             (temporary / "preprocessor").mkdir()
             self._preprocessor.save(temporary / "preprocessor")
             for name, candidate in self._candidates.items():
@@ -306,8 +333,10 @@ class MemeClassifier:
                 "roles": {role: list(names) for role, names in self.roles_.items()},
                 "data": self.data_,
                 "candidates": sorted(self._candidates),
+                "scores": self.scores_,
+                "seen": self.seen_.tolist(),
             }
-            write_text(temporary / "README.md", model_card(state, self.report_))
+            write_text(temporary / "README.md", model_card(state))
             files = {path.relative_to(temporary).as_posix(): file_digest(path) for path in _files(temporary)}
             write_json(temporary / _FILE, state | {"files": files})
 
@@ -331,9 +360,10 @@ class MemeClassifier:
                 state["roles"],
                 Preprocessor.load(folder / "preprocessor"),
                 {name: load_candidate(name, folder / "candidates" / name) for name in state["candidates"]},
-                {},
             )
             model.data_ = dict(state["data"])
+            model.scores_ = dict(state["scores"])
+            model.seen_ = np.array(state["seen"], dtype=np.str_)
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"'{folder / _FILE}' is not what memeblend wrote: {error}.") from error
         assert isinstance(model.recipe, Recipe), "load_recipe gives a Recipe"
@@ -348,6 +378,12 @@ class MemeClassifier:
     def _check_fitted(self) -> None:
         if not hasattr(self, "_candidates"):
             raise ModelError("This MemeClassifier is not fitted yet.", fix="Call fit, or MemeClassifier.load(folder).")
+
+
+def _meme_digests(manifest: Manifest) -> NDArray[np.str_]:
+    """A digest of each meme's text and image [num_memes], by which it is known again under any id."""
+    pairs = zip(manifest.texts, manifest.image_digests(), strict=True)
+    return np.array([digest(text, image) for text, image in pairs], dtype=np.str_)
 
 
 def _check_inputs(manifest: Manifest, candidates: Mapping[str, Candidate]) -> None:

@@ -17,6 +17,16 @@ from memeblend.files import replacing
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
+def check_suffix(path: Path) -> None:
+    """Refuse a file whose suffix says no way of writing predictions.
+
+    Raises:
+        DataError: another suffix than `SUFFIXES`.
+    """
+    if path.suffix not in SUFFIXES:
+        raise DataError(f"'{path}' should end in {', '.join(SUFFIXES)}; its suffix says how it is written.")
+
+
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """Predictions of a model.
@@ -79,8 +89,7 @@ class Predictions:
             OutputError: the file could not be written.
         """
         path = Path(path)
-        if path.suffix not in SUFFIXES:
-            raise DataError(f"'{path}' should end in {', '.join(SUFFIXES)}; its suffix says how it is written.")
+        check_suffix(path)
         with replacing(path) as temporary:
             match path.suffix:
                 case ".csv":

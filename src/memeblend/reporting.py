@@ -63,6 +63,7 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         "selected_on", "weighted_f1" and "candidates" as the choice saw them on the splits of "selected_on"}}.
     """
     trained = {name: entry for name, entry in report["label_tasks"].items() if entry["derived_from"] is None}
+    seen = {"select": "select_weighted_f1", "report": "weighted_f1"}  # the scores that a choice saw, by its role
     return {
         "split": "+".join(report["roles"]["report"]),
         "num_memes": max(entry["scored_on"]["num_memes"] for entry in report["label_tasks"].values()),
@@ -76,9 +77,10 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
             name: {
                 "members": entry["members"]["members"],
                 "selected_on": entry["members"]["selected_on"],
-                "weighted_f1": entry["ensemble"]["select_weighted_f1"],
+                "weighted_f1": entry["ensemble"][seen[entry["members"]["selected_on_role"]]],
                 "candidates": {
-                    candidate: scores["select_weighted_f1"] for candidate, scores in entry["candidates"].items()
+                    candidate: scores[seen[entry["members"]["selected_on_role"]]]
+                    for candidate, scores in entry["candidates"].items()
                 },
             }
             for name, entry in trained.items()

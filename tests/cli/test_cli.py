@@ -198,3 +198,28 @@ def test_demo(tmp_path):
     assert set(found["label_tasks"]) >= {"sentiment", "humorous", "sarcastic", "offensive", "motivational"}
     again = call("demo", "--out", tmp_path / "demo", "--num-memes", "200")
     assert "synthetic" in again.stdout
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path):
+    odd = {"mood": "[/mood]"}
+    rows = [{odd.get(name, name): value for name, value in row.items()} for row in small_rows(tmp_path)]
+    write_csv(tmp_path / "memes.csv", rows)
+    shown = call("fit", tmp_path, "--out", tmp_path / "run", *OPTIONS, "--set", "training.num_epochs=1").stdout
+    assert "[/mood]" in shown
+    image = tmp_path / "pictures" / "[b].png"
+    (tmp_path / "pictures" / "0.png").rename(image)
+    assert "[b].png" in call("predict", tmp_path / "run", image, "--text", "awful").stdout
+
+
+def test_a_rerun_lists_dropped_rows_once_and_others_files_are_safe(tmp_path):
+    rows = small_rows(tmp_path / "data")
+    (tmp_path / "data" / rows[5]["image"]).write_bytes(b"not a picture")
+    write_csv(tmp_path / "data" / "memes.csv", rows)
+    few = [*OPTIONS, "--set", "training.num_epochs=1", "--skip-bad"]
+    for _ in range(2):
+        call("fit", tmp_path / "data", "--out", tmp_path / "run", *few)
+        assert len((tmp_path / "run" / "rejected.csv").read_text().splitlines()) == 2
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "rejected.csv").write_text("my own")
+    call("fit", tmp_path / "data", "--out", tmp_path / "mine", *few, code=1)
+    assert (tmp_path / "mine" / "rejected.csv").read_text() == "my own"

@@ -157,10 +157,15 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("when", ["in an epoch", "while a checkpoint is written", "after the last epoch"])
+@pytest.mark.parametrize(
+    "when", ["in an epoch", "while a checkpoint is written", "after the last epoch", "after early stopping"]
+)
 def test_a_killed_training_goes_on_to_the_same_weights(memes, labels, tmp_path, monkeypatch, when):
+    # A learning rate of nothing stops early, after epoch 3; the other trains all 4.
+    rate = 1e-12 if when == "after early stopping" else 3e-3
+    settings = {"num_epochs": 4, "patience": 2, "learning_rate": rate}
     whole = text_model(memes)
-    train(whole, job(memes, labels, tmp_path / "whole", num_epochs=4, patience=3))
+    train(whole, job(memes, labels, tmp_path / "whole", **settings))
 
     def killed_at(step):
         def on_step_end(self, args, state, control, **kwargs):
@@ -178,11 +183,13 @@ def test_a_killed_training_goes_on_to_the_same_weights(memes, labels, tmp_path, 
             patch.setattr(trainer_module.MemeTrainer, "_load_best_model", _raise_after(0))
         killed = text_model(memes)
         with pytest.raises(Killed):
-            train(killed, job(memes, labels, tmp_path / "killed", num_epochs=4, patience=3))
+            train(killed, job(memes, labels, tmp_path / "killed", **settings))
 
     torch.manual_seed(2)
     resumed = text_model(memes)
-    train(resumed, job(memes, labels, tmp_path / "killed", num_epochs=4, patience=3))
+    train(resumed, job(memes, labels, tmp_path / "killed", **settings))
+    logs = [(tmp_path / run / "metrics.jsonl").read_text().count("eval_weighted_f1") for run in ("whole", "killed")]
+    assert logs[0] == logs[1]
     for (name, expected), found in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(expected, found), name
 
@@ -198,10 +205,13 @@ def _raise_after(num_calls):
 
 
 def test_a_cut_short_checkpoint_is_passed_over(tmp_path):
-    for step, text in ((5, "{}"), (10, '{"epoch": 2'), (15, None)):
+    for step, text in ((5, "{}"), (10, '{"epoch": 2'), (15, None), (20, "{}")):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
+        for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"):
+            (folder / name).touch()
         if text is not None:
             (folder / "trainer_state.json").write_text(text)
-    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-5")
+    (tmp_path / "checkpoint-20" / "optimizer.pt").unlink()
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-5"
     assert last_checkpoint(tmp_path / "none") is None

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from transformers import CLIPConfig, set_seed
 
 from memeblend.candidates.base import Candidate, FitContext
-from memeblend.errors import ModelError
+from memeblend.errors import ModelError, RecipeError
 from memeblend.files import digest, file_name, write_json
 from memeblend.labels import LabelTask
 from memeblend.models import build_model, from_branches, load_model
@@ -76,7 +76,7 @@ class Neural(Candidate):
             model,
             TrainJob(
                 label=label,
-                folder=context.folder / file_name(key),
+                folder=context.folder / "training" / file_name(key),
                 training=self.spec.training,
                 objective=make_objective(
                     group, {task.name: context.recipe.loss_of(task.name) for task in group}, labels, self._branches()
@@ -91,7 +91,12 @@ class Neural(Candidate):
 
     def _start(self, context: FitContext, key: str, group: tuple[LabelTask, ...]) -> MemeModel:
         clip = load_encoder(context.recipe.encoder, context.fit.preprocessor)
-        config = _config(self.spec, clip.config, group)
+        try:
+            config = _config(self.spec, clip.config, group)
+        except ValueError as error:
+            raise RecipeError(
+                f"Candidate '{self.name}' does not fit the encoder '{context.recipe.encoder.source}': {error}."
+            ) from error
         if not self.starts_from:
             return build_model(self.spec.kind, config, clip)
         text, image = (context.fitted(name) for name in self.starts_from)
@@ -146,7 +151,7 @@ def _config(spec: NeuralSpec, clip_config: CLIPConfig, label_tasks: Sequence[Lab
     """The model's configuration from the candidate's part of the recipe."""
     match spec:
         case TextCandidate():
-            own: dict[str, Any] = {"lstm_hidden_size": spec.lstm_hidden_size}
+            own: dict[str, Any] = {"lstm_hidden_size": spec.lstm_hidden_size, "num_heads": 1}
         case FusionCandidate():
             own = {
                 "num_blocks": spec.num_blocks,
@@ -157,7 +162,7 @@ def _config(spec: NeuralSpec, clip_config: CLIPConfig, label_tasks: Sequence[Lab
                 "text_state": spec.text_state,
             }
         case AlignCandidate():
-            own = {"projection_size": spec.projection_size, "num_hidden": spec.num_hidden}
+            own = {"projection_size": spec.projection_size, "num_hidden": spec.num_hidden, "num_heads": 1}
         case _:
-            own = {}
+            own = {"num_heads": 1}  # only fusion has heads; the paper's 8 need not divide another's width
     return MemeConfig(clip_config, label_tasks, head_dropout=spec.head_dropout, **own)

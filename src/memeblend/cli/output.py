@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -65,16 +66,16 @@ class Bars:
             self._bars.update(self._bar, total=task.completed, refresh=True)
             self._bars.stop_task(self._bar)
         else:
-            messages.print(f"{self._label}: done" + (f" ({self._note})" if self._note else ""))
+            messages.print(f"{self._label}: done" + (f" ({self._note})" if self._note else ""), markup=False)
         self._bar = None
 
     def start(self, label: str, total: int) -> None:
         """A piece of work begins."""
         self._end()
         self._label, self._note = label, ""
-        self._bar = self._bars.add_task(label, total=total, note="")
+        self._bar = self._bars.add_task(escape(label), total=total, note="")
         if not messages.is_terminal:
-            messages.print(f"{label} ...")
+            messages.print(f"{label} ...", markup=False)
 
     def advance(self, num_done: int, note: str = "") -> None:
         """So many steps of it are done."""
@@ -119,7 +120,7 @@ def scores_table(evaluation: dict[str, Any]) -> Table:
         sign = found["against_best_constant"]["interval"]
         told = "yes" if sign[0] > 0 else "no, worse" if sign[1] < 0 else "no"
         table.add_row(
-            name,
+            escape(name),
             f"{found['weighted_f1']:.3f}",
             f"[{low:.3f}, {high:.3f}]",
             f"{found['macro_f1']:.3f}",
@@ -135,7 +136,7 @@ def candidates_table(candidates: dict[str, dict[str, float]]) -> Table:
     table = Table()
     table.add_column("candidate")
     for name in candidates:
-        table.add_column(name, justify="right")
+        table.add_column(escape(name), justify="right")
     best = {name: max(scores.values()) for name, scores in candidates.items()}
     for candidate in next(iter(candidates.values())):
         cells = []

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from memeblend.cli.output import (
@@ -20,7 +24,9 @@ from memeblend.cli.output import (
 )
 from memeblend.data.manifest import Manifest
 from memeblend.errors import DataError
+from memeblend.files import replacing
 from memeblend.labels import LabelTask
+from memeblend.predictions import check_suffix
 from memeblend.recipe import Recipe, dump_recipe, load_recipe, preset_names
 from memeblend.recipe.schema import stem
 
@@ -47,27 +53,45 @@ def run_fit(request: FitRequest, json_output: bool) -> None:
     """`memeblend fit`."""
     settings = list(request.settings)
     if request.label_task:
-        names = ", ".join(f'"{name}"' for name in request.label_task)
-        settings.append(f"only_label_tasks=[{names}]")
-    from memeblend.run import REJECTED, drop_unreadable, read_labelled
+        settings.append(f"only_label_tasks={json.dumps(list(request.label_task))}")
+    from memeblend.run import check_free
 
     recipe = load_recipe(request.recipe, settings)
-    rejected_to = request.out / REJECTED if request.skip_bad else None
-    manifest = read_labelled(
-        request.data,
-        recipe,
-        reader=request.reader or None,
-        columns=_columns(request.column),
-        skip_bad=request.skip_bad,
-        rejected_to=rejected_to,
-        allow_outside=request.allow_outside,
-        notify=_notify,
-    )
-    if rejected_to is not None and manifest.has_images:
-        manifest = drop_unreadable(manifest, recipe, rejected_to, notify=_notify)
+    check_free(request.out)
+    manifest = _read_to_fit(request, recipe)
+    if recipe.only_label_tasks:
+        manifest = manifest.with_label_tasks(recipe.only_label_tasks)
     if request.limit:
+        if request.limit < len(manifest.split_names):
+            raise DataError(f"--limit {request.limit} is fewer memes than the {len(manifest.split_names)} splits.")
         manifest = manifest.limit(request.limit, recipe.seed)
     _fit_and_show(manifest, recipe, request.out, json_output)
+
+
+def _read_to_fit(request: FitRequest, recipe: Recipe) -> Manifest:
+    """The memes to train on; with --skip-bad what is dropped is listed in RUN/rejected.csv, anew each time."""
+    from memeblend.run import claim, drop_unreadable, read_labelled
+
+    with tempfile.TemporaryDirectory() as folder:
+        rejected = Path(folder) / "rejected.csv"
+        manifest = read_labelled(
+            request.data,
+            recipe,
+            reader=request.reader or None,
+            columns=_columns(request.column),
+            skip_bad=request.skip_bad,
+            rejected_to=rejected if request.skip_bad else None,
+            allow_outside=request.allow_outside,
+            notify=_notify,
+        )
+        if request.skip_bad and manifest.has_images:
+            manifest = drop_unreadable(manifest, recipe, rejected, notify=_notify)
+        if rejected.is_file():
+            claim(request.out)
+            with replacing(request.out / rejected.name) as temporary:
+                shutil.copyfile(rejected, temporary)
+            _notify(f"what was dropped is listed with reasons in {request.out / rejected.name}")
+    return manifest
 
 
 def _fit_and_show(manifest: Manifest, recipe: Recipe, out: Path, json_output: bool) -> Any:
@@ -85,7 +109,8 @@ def _fit_and_show(manifest: Manifest, recipe: Recipe, out: Path, json_output: bo
         where = ", ".join(chosen["selected_on"])
         results.print(
             f"{name}: {', '.join(chosen['members'])} "
-            f"(chosen on '{where}', weighted F1 {chosen['weighted_f1']:.3f} there)"
+            f"(chosen on '{where}', weighted F1 {chosen['weighted_f1']:.3f} there)",
+            markup=False,
         )
     results.print(f"report: {out / 'report.html'}\nmodel:  {out / 'model'}", soft_wrap=True)
     return model
@@ -93,9 +118,9 @@ def _fit_and_show(manifest: Manifest, recipe: Recipe, out: Path, json_output: bo
 
 def _show_scores(found: dict[str, Any]) -> None:
     split = found["split"]
-    results.print(f"\nCandidates: weighted F1 on '{split}' (reports)")
+    results.print(f"\nCandidates: weighted F1 on '{split}' (reports)", markup=False)
     results.print(candidates_table(found["candidates"]))
-    results.print(f"\nEnsembles on '{split}' (reports), {found['num_memes']} memes")
+    results.print(f"\nEnsembles on '{split}' (reports), {found['num_memes']} memes", markup=False)
     results.print(scores_table(found))
 
 
@@ -162,7 +187,11 @@ def run_evaluate(
     if json_output:
         print_json(found)
         return
-    results.print(f"Split '{found['split']}', {found['num_memes']} memes")
+    results.print(f"Split '{found['split']}', {found['num_memes']} memes", markup=False)
+    if found["num_seen"]:
+        messages.print(
+            f"{found['num_seen']} of these memes trained the model or chose its members: these scores flatter it."
+        )
     results.print(scores_table(found))
     for name, of_task in found["label_tasks"].items():
         results.print(f"{name}: {of_task['verdict']}", markup=False)
@@ -179,8 +208,12 @@ def run_predict(
     json_output: bool,
 ) -> None:
     """`memeblend predict`."""
+    if out is not None:
+        check_suffix(out)
     manifest = _inputs(inputs, texts, reader, column, allow_outside)
     classifier = _load(model)
+    if not manifest.has_texts:
+        messages.print("These memes come without text; members that read text see an empty one.")
     messages.print(f"Classifying {len(manifest)} meme(s) with {', '.join(classifier.members_)} ...")
     with quiet_libraries():
         predictions = classifier.predict_tables(manifest)
@@ -195,13 +228,13 @@ def run_predict(
 
 
 def _record_table(record: dict[str, Any]) -> Table:
-    table = Table(title=record["meme_id"], title_justify="left")
+    table = Table(title=escape(record["meme_id"]), title_justify="left")
     for name in ("label task", "class", "probabilities", "votes"):
         table.add_column(name)
     for name, entry in record["label_tasks"].items():
         probabilities = ", ".join(f"{label} {value:.2f}" for label, value in entry["probabilities"].items())
         votes = ", ".join(f"{member}: {label}" for member, label in entry.get("votes", {}).items())
-        table.add_row(name, entry["class"], probabilities, votes or "(derived)")
+        table.add_row(*map(escape, (name, entry["class"], probabilities, votes or "(derived)")))
     return table
 
 

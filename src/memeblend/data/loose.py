@@ -15,8 +15,13 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".t
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The image files of a folder, sorted by name; sub-folders are not searched."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    """The image files of a folder, sorted by name; sub-folders are not searched, links out of it not followed."""
+    root = folder.resolve()
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and path.resolve().is_relative_to(root)
+    )
 
 
 def loose_memes(images: Sequence[Path], texts: Sequence[str] = ()) -> Manifest:

@@ -360,9 +360,15 @@ class Manifest:
 def _plain(table: pd.DataFrame) -> pd.DataFrame:
     """Columns of Python strings and None, whatever string type they came in."""
     columns = {
-        name: [None if pd.isna(value) else str(value) for value in table[name].tolist()] for name in table.columns
+        name: [None if pd.isna(value) else _encodable(str(value)) for value in table[name].tolist()]
+        for name in table.columns
     }
     return pd.DataFrame(columns, dtype=object, columns=list(table.columns))
+
+
+def _encodable(text: str) -> str:
+    """The text, with halves of cut emoji (lone surrogates, which no file can hold) made U+FFFD."""
+    return text if text.isprintable() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _rank(name: str, present: list[str]) -> tuple[int, int]:

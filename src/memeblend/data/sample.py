@@ -79,7 +79,7 @@ def write_sample(
     """
     memes = sample_memes(num_memes, seed)
     folder = Path(folder)
-    with replacing_folder(folder) as temporary:
+    with replacing_folder(folder, marker="memes.csv") as temporary:
         (temporary / "images").mkdir()
         with (temporary / "memes.csv").open("w", encoding="utf-8", newline="") as stream:
             table = csv.writer(stream, lineterminator="\n")

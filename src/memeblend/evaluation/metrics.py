@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memeblend.errors import PredictionError
-from memeblend.labels import MISSING, PRESENT_SUFFIX, LabelTask
+from memeblend.labels import MEMOTION_LABEL_TASKS, MISSING, PRESENT_SUFFIX, SENTIMENT, LabelTask
 
 Metric = Literal["weighted_f1", "macro_f1", "accuracy"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -145,13 +145,13 @@ def task_means(by_task: Mapping[str, Mapping[str, Any]], metric: str = "weighted
         metric: the entry that is averaged.
 
     Returns:
-        "A": the score of sentiment; "B": the mean over the derived `<name>_present`; "C": the mean over the
-        intensity label tasks they derive from. Tasks that have no label task in `by_task` are left out.
+        "A": the score of sentiment; "B": the mean over the derived `<name>_present` of Memotion's aspects; "C": the
+        mean over the aspects themselves. Tasks that have no label task in `by_task` are left out.
     """
-    derived = [name for name in by_task if name.removesuffix(PRESENT_SUFFIX) != name]
+    aspects = [task.name for task in MEMOTION_LABEL_TASKS if task.intensity]
     parts = {
-        "A": [name for name in by_task if name == "sentiment"],
-        "B": derived,
-        "C": [name for name in by_task if name + PRESENT_SUFFIX in by_task],
+        "A": [name for name in by_task if name == SENTIMENT.name],
+        "B": [name for name in by_task if name.removesuffix(PRESENT_SUFFIX) in aspects and name not in aspects],
+        "C": [name for name in by_task if name in aspects and name + PRESENT_SUFFIX in by_task],
     }
     return {task: float(np.mean([by_task[name][metric] for name in names])) for task, names in parts.items() if names}

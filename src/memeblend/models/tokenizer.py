@@ -78,7 +78,7 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
     """
     local = Path(source).expanduser().is_dir()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source), local_files_only=local)
+        tokenizer = AutoTokenizer.from_pretrained(str(source), local_files_only=local, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exception on a file that is cut short
         raise ModelError(
             f"Could not load a tokenizer from '{source}': {error}.",

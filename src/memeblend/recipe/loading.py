@@ -145,9 +145,11 @@ def _targets(data: dict[str, Any], parts: list[str], override: str) -> Iterator[
     """The tables that a dotted key addresses; `candidates.KIND.x` addresses all candidates of that kind."""
     head, *rest = parts
     if head == "candidates" and rest:
-        specs = [spec for spec in data.get("candidates", []) if spec.get("kind") == rest[0]]
+        listed = data.get("candidates")
+        tables = [spec for spec in listed if isinstance(spec, dict)] if isinstance(listed, list) else []
+        specs = [spec for spec in tables if spec.get("kind") == rest[0]]
         if len(rest) < 2 or not specs:
-            kinds = sorted({str(spec.get("kind")) for spec in data.get("candidates", [])})
+            kinds = sorted({str(spec.get("kind")) for spec in tables})
             raise RecipeError(
                 f"The setting '{override}' addresses no candidate of the recipe.",
                 fix=f"Write candidates.KIND.field=value; the recipe has the kinds {', '.join(kinds)}.",

@@ -8,21 +8,25 @@ this module.
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from memeblend.labels import LabelKind, LabelTask
 
 Metric = Literal["weighted_f1", "macro_f1", "accuracy"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
+MAX_CANDIDATES = 20
+"""Most candidates: every subset of them is tried, and each further one doubles that."""
+
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Splits(_Part):
@@ -89,6 +93,11 @@ class Encoder(_Part):
     """How an image becomes square: padded whole, or CLIP's centre crop (which cuts words at a meme's edges)."""
     tiny: TinyEncoder = TinyEncoder()
     """Sizes when `source` is "tiny"."""
+
+    @field_validator("source")
+    @classmethod
+    def _home(cls, source: str) -> str:
+        return str(Path(source).expanduser()) if source.startswith("~") else source
 
 
 class Training(_Part):
@@ -226,10 +235,18 @@ class TfidfCandidate(_Candidate):
     """Shortest and longest word n-gram."""
     char_ngrams: tuple[PositiveInt, PositiveInt] = (2, 5)
     """Shortest and longest character n-gram, inside words."""
-    inverse_regularization: tuple[Positive, ...] = (1.0, 8.0)
+    inverse_regularization: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 8.0)
     """scikit-learn's C, one for each copy in turn: copies of a convex model can't differ by seed."""
     class_weights: Literal["none", "balanced"] = "balanced"
     """"balanced" weighs classes by the inverse of their frequency in the fit split."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> TfidfCandidate:
+        for name in ("word_ngrams", "char_ngrams"):
+            shortest, longest = getattr(self, name)
+            if shortest > longest:
+                raise ValueError(f"{name} is [{shortest}, {longest}], expected the shortest first")
+        return self
 
 
 CandidateSpec = Annotated[
@@ -297,6 +314,18 @@ class Recipe(_Part):
         repeated = sorted(name for name, count in stems.items() if count > 1)
         if repeated:
             raise ValueError(f"candidates names {', '.join(repeated)} more than once; use copies for several of a kind")
+        num_candidates = sum(self.copies_of(spec) for spec in self.candidates)
+        if num_candidates > MAX_CANDIDATES:
+            raise ValueError(
+                f"the recipe asks for {num_candidates} candidates, at most {MAX_CANDIDATES} can be searched; "
+                "lower copies"
+            )
+        width = self.encoder.tiny.hidden_size
+        for spec in self.candidates:
+            if self.encoder.source == "tiny" and isinstance(spec, FusionCandidate) and width % spec.num_heads:
+                raise ValueError(
+                    f"candidates.fusion.num_heads {spec.num_heads} does not divide encoder.tiny.hidden_size {width}"
+                )
         kinds = {spec.kind for spec in self.candidates}
         for spec in self.candidates:
             if isinstance(spec, FusionCandidate | AlignCandidate) and spec.start == "uni-modal":
@@ -329,6 +358,9 @@ class Recipe(_Part):
 
 def _filled(spec: Any, base: dict[str, Any]) -> Any:
     """A candidate's specification with its `training` filled up from the recipe's."""
+    if isinstance(spec, NeuralCandidate):
+        own = spec.training.model_dump(exclude_unset=True)
+        return spec.model_copy(update={"training": Training.model_validate({**base, **own})})
     if not isinstance(spec, dict) or spec.get("kind") == "tfidf":
         return spec
     own = spec.get("training", {})

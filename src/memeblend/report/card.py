@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import jinja2
 
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$-])")
 
-def model_card(state: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+
+def card_scores(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model card says of quality, from the content of `report.json`.
+
+    Returns:
+        "split", "chosen_on_report" (whether the members were chosen on the very memes that report), and
+        "label_tasks": for each the number of memes, weighted_f1, interval, macro_f1, best constant and verdict.
+    """
+    return {
+        "split": "+".join(report["roles"]["report"]),
+        "chosen_on_report": any(
+            entry["members"]["selected_on_role"] == "report" for entry in report["label_tasks"].values()
+        ),
+        "label_tasks": {
+            name: {
+                "num_memes": entry["ensemble"]["num_memes"],
+                "weighted_f1": entry["ensemble"]["weighted_f1"],
+                "interval": entry["ensemble"]["interval"],
+                "macro_f1": entry["ensemble"]["macro_f1"],
+                "best_constant": entry["ensemble"]["baselines"]["best_constant"],
+                "verdict": entry["ensemble"]["verdict"],
+            }
+            for name, entry in report["label_tasks"].items()
+        },
+    }
+
+
+def model_card(state: Mapping[str, Any]) -> str:
     """Markdown text of a model card.
 
     Args:
-        state: content of the model's `memeblend.json`: "label_tasks", "ensembles", "roles", "data".
-        report: content of `report.json`, or empty where the model was not fitted in this process; the card then
-            names no scores.
+        state: content of the model's `memeblend.json`: "label_tasks", "ensembles", "roles", "data", "scores".
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("memeblend.report"),
@@ -23,4 +50,5 @@ def model_card(state: Mapping[str, Any], report: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         autoescape=False,
     )
-    return environment.get_template("model_card.md").render(state=state, report=report)
+    environment.filters["plain"] = lambda text: _SPECIAL.sub(r"\\\1", re.sub(r"\s+", " ", str(text)))
+    return environment.get_template("model_card.md").render(state=state)

@@ -21,7 +21,7 @@ from memeblend.data.cache import cached_images, decoded_images
 from memeblend.data.images import ImageTransform
 from memeblend.data.manifest import Manifest
 from memeblend.errors import ModelError
-from memeblend.files import digest, file_digest, write_json
+from memeblend.files import write_json
 from memeblend.models.tokenizer import encode, load_tokenizer, pad
 
 _FILE = "preprocessor.json"
@@ -100,11 +100,6 @@ class Preprocessor:
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"The preprocessor in '{folder}' could not be read: {error}.") from error
-
-    @staticmethod
-    def fingerprint(folder: Path) -> str:
-        """Digest of a saved preprocessor's files."""
-        return digest({path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.is_file()})
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,6 +58,8 @@ class Stage:
             return False
         try:
             if self.folder.exists() and _fingerprint(self.folder / _STARTED) != self.fingerprint:
+                for name in (_DONE, _STARTED):  # first, so that a kill in between leaves no folder that looks done
+                    (self.folder / name).unlink(missing_ok=True)
                 shutil.rmtree(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

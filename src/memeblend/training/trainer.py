@@ -7,6 +7,7 @@ killed goes on from its last checkpoint to the very same weights.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ from memeblend.training.objective import Objective
 from memeblend.training.preprocessing import Memes
 from memeblend.training.progress import Progress
 
+_STATE = "trainer_state.json"
+_CHECKPOINT_FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
 _CHUNK = 8  # batches that are sorted by length together: little padding, still well mixed
 
 
@@ -239,6 +242,7 @@ def train(model: PreTrainedModel, job: TrainJob) -> None:
     Goes on from the last whole checkpoint in the job's folder, if there is one.
     """
     settings = job.training
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(job.folder / "tensorboard")  # read by the Trainer's own callback
     arguments = TrainingArguments(
         output_dir=str(job.folder / "checkpoints"),
         per_device_train_batch_size=settings.batch_size,
@@ -279,20 +283,35 @@ def train(model: PreTrainedModel, job: TrainJob) -> None:
     )
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
-    trainer.train(resume_from_checkpoint=last_checkpoint(job.folder / "checkpoints"))
+    checkpoint = last_checkpoint(job.folder / "checkpoints")
+    if checkpoint is not None and _had_stopped(checkpoint, settings.patience):
+        # Killed between its last epoch and the end: the Trainer would train one epoch more.
+        trainer.state = TrainerState.load_from_json(str(checkpoint / _STATE))
+        trainer._load_best_model()
+    else:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     model.eval()
 
 
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that is whole, if any. The Trainer writes `trainer_state.json` last."""
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole, if any: the Trainer writes its state last, and deletes file by file."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
     for path in found:
         try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+            json.loads((path / _STATE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        return str(path)
+        if all((path / name).is_file() for name in _CHECKPOINT_FILES):
+            return path
     return None
+
+
+def _had_stopped(checkpoint: Path, patience: int) -> bool:
+    """Whether early stopping had ended the training at this checkpoint."""
+    state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+    kept = state.get("stateful_callbacks", {}).get(EarlyStoppingCallback.__name__)
+    entries = kept if isinstance(kept, list) else [kept] if kept else []
+    return any(entry["attributes"]["early_stopping_patience_counter"] >= patience for entry in entries)
 
 
 def has_bf16() -> bool:

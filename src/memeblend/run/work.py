@@ -1,0 +1,242 @@
+"""The work of a run: train the candidates one after the other, then choose the ensembles."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memeblend.candidates.base import Candidate, FitContext, Planned
+from memeblend.candidates.making import load_candidate, make_candidate, plan
+from memeblend.data.duplicates import duplicate_groups
+from memeblend.data.manifest import Manifest
+from memeblend.data.splits import SplitRoles, assign_roles
+from memeblend.ensemble.selection import EnsembleChoice, search
+from memeblend.evaluation.tables import PredictionTable
+from memeblend.files import digest, replacing_folder, write_text
+from memeblend.recipe import Recipe, dump_recipe
+from memeblend.run.folder import (
+    RUN_FILE,
+    Run,
+    candidate_folder,
+    claimed,
+    disk_errors,
+    preprocessor_folder,
+    rows_of,
+    table_path,
+)
+from memeblend.run.inputs import check_labels, check_losses, possible
+from memeblend.training.encoder import encoder_fingerprint, make_preprocessor
+from memeblend.training.preprocessing import Memes, Preprocessor, prepare
+from memeblend.training.progress import Progress
+from memeblend.training.stages import Stage
+
+_FORMAT = 1  # part of every stage's fingerprint: raise it when the meaning of a stage's files changes
+
+
+def carry_out(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Path, progress: Progress) -> Run:
+    """Train the recipe's candidates on a manifest and choose the ensembles.
+
+    Args:
+        manifest: labelled memes.
+        recipe: what to do.
+        folder: where; it may hold an earlier run, whose finished stages are kept where their inputs are the same.
+        cache_dir: where decoded images are kept between runs.
+        progress: who watches.
+
+    Raises:
+        DataError: the memes can't be trained on; every reason at once.
+        OutputError: the folder belongs to something else, is in use, or can't be written.
+    """
+    with claimed(folder):
+        notes: list[str] = []
+        tasks = recipe.only_label_tasks or tuple(task.name for task in manifest.label_tasks)
+        manifest = manifest.with_label_tasks(tasks)
+        progress.start("looking for duplicates", len(manifest))
+        groups = duplicate_groups(
+            manifest, cache_dir=cache_dir, progress=lambda num_done, _total: progress.advance(num_done)
+        )
+        splits = recipe.splits
+        manifest, roles = assign_roles(
+            manifest,
+            groups,
+            fit=splits.fit,
+            select=splits.select,
+            report=splits.report,
+            select_fraction=splits.select_fraction,
+            report_fraction=splits.report_fraction,
+            seed=recipe.seed,
+        )
+        check_labels(manifest, roles)
+        check_losses(recipe, manifest)
+        planned = possible(plan(recipe), manifest, notes)
+        (folder / RUN_FILE).unlink(missing_ok=True)  # what it says is no longer so until this ends
+        write_text(folder / "recipe.toml", dump_recipe(recipe))
+        manifest.write(folder / "manifest.parquet")
+        for note in notes:
+            progress.say(note)
+        work = _Work(folder, recipe, manifest, roles, groups, cache_dir, progress)
+        tables = {one.name: work.train(one) for one in planned}
+        _forget_others(folder, {table_path(folder, name, task) for name in tables for task in manifest.label_tasks})
+        choices = _choose(recipe, roles, tables)
+        run = Run(folder, recipe, manifest, roles, groups, tables, choices, work.seconds, tuple(notes))
+        run.save()
+        return run
+
+
+class _Work:
+    """The training of candidates one after the other, with what they share made once."""
+
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        manifest: Manifest,
+        roles: SplitRoles,
+        groups: NDArray[np.int64],
+        cache_dir: Path,
+        progress: Progress,
+    ) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self.manifest = manifest
+        self.roles = roles
+        self.groups = groups
+        self.cache_dir = cache_dir
+        self.progress = progress
+        self.seconds: dict[str, float] = {}
+        self._fingerprints: dict[str, str] = {}
+        self._inputs = digest(
+            _FORMAT,
+            manifest.fingerprint,
+            roles.to_dict(),
+            manifest.meme_ids.tolist(),
+            encoder_fingerprint(recipe.encoder),
+        )
+
+    @cached_property
+    def _labels(self) -> NDArray[np.int64]:
+        columns = [self.manifest.labels(task.name) for task in self.manifest.label_tasks]
+        return np.stack(columns, axis=1)  # [num_memes, num_label_tasks]
+
+    @cached_property
+    def _memes(self) -> Memes:
+        """The memes made ready; asked for only when there is something to train."""
+        fit = rows_of(self.manifest, self.roles, ["fit"])
+
+        def work(stage_folder: Path) -> None:
+            texts = self.manifest.texts
+            made = make_preprocessor(self.recipe.encoder, [texts[row] for row in fit])
+            with replacing_folder(stage_folder / "preprocessor") as temporary:
+                made.save(temporary)
+
+        stage = Stage(self.folder / "stages" / "preprocessor", self._inputs)
+        stage.run(work)
+        preprocessor = Preprocessor.load(preprocessor_folder(self.folder))
+        self.progress.start("reading images", len(self.manifest))
+        return prepare(
+            self.manifest,
+            preprocessor,
+            cache_dir=self.cache_dir,
+            progress=lambda num_done, _total: self.progress.advance(num_done),
+        )
+
+    def train(self, planned: Planned) -> dict[str, PredictionTable]:
+        """Train a candidate unless that is done, and give its prediction tables."""
+        recipe = self.recipe
+        tasks = self.manifest.label_tasks
+        fingerprint = digest(
+            self._inputs,
+            planned.spec.model_dump(mode="json"),
+            planned.number,
+            recipe.seed,
+            recipe.joint,
+            {task.name: recipe.loss_of(task.name).model_dump(mode="json") for task in tasks},
+            [self._fingerprints[name] for name in planned.starts_from],
+        )
+        self._fingerprints[planned.name] = fingerprint
+        paths = {task.name: table_path(self.folder, planned.name, task) for task in tasks}
+        stage = Stage(self.folder / "stages" / planned.name, fingerprint)
+        if not stage.is_done:
+            for path in paths.values():
+                path.unlink(missing_ok=True)
+        with disk_errors(stage.folder):
+            stage.run(lambda stage_folder: self._train(planned, stage_folder))
+        self.seconds[planned.name] = float(stage.facts["seconds"])
+        if not all(path.is_file() for path in paths.values()):
+            self._predict(planned.name, paths)
+        return {task.name: PredictionTable.read(paths[task.name], task) for task in tasks}
+
+    def _train(self, planned: Planned, stage_folder: Path) -> None:
+        if (stage_folder / "candidate").is_dir():  # killed after all of it was done but the stage's own mark
+            return self._clean(stage_folder)
+        memes = self._memes
+        fit, select = (rows_of(self.manifest, self.roles, [role]) for role in ("fit", "select"))
+        candidate = make_candidate(planned)
+        candidate.fit(
+            FitContext(
+                recipe=self.recipe,
+                label_tasks=self.manifest.label_tasks,
+                fit=memes.take(fit),
+                fit_labels=self._labels[fit],
+                select=memes.take(select),
+                select_labels=self._labels[select],
+                seed=self.recipe.seed,
+                folder=stage_folder,
+                fitted=self._fitted,
+                progress=self.progress,
+            )
+        )
+        with replacing_folder(stage_folder / "candidate") as temporary:
+            candidate.save(temporary)
+        return self._clean(stage_folder)
+
+    def _clean(self, stage_folder: Path) -> None:
+        for checkpoints in stage_folder.glob("training/*/checkpoints"):
+            shutil.rmtree(checkpoints)
+
+    def _fitted(self, name: str) -> Candidate:
+        return load_candidate(name, candidate_folder(self.folder, name))
+
+    def _predict(self, name: str, paths: Mapping[str, Path]) -> None:
+        """Write a candidate's prediction tables of the memes that choose and report."""
+        judged = rows_of(self.manifest, self.roles, ["select", "report"])
+        probabilities = self._fitted(name).predict(self._memes.take(judged))
+        for column, task in enumerate(self.manifest.label_tasks):
+            PredictionTable(
+                candidate=name,
+                label_task=task,
+                meme_ids=self.manifest.meme_ids[judged],
+                splits=self.manifest.splits[judged],
+                groups=self.groups[judged],
+                labels=self._labels[judged, column],
+                probabilities=probabilities[task.name],
+                manifest_fingerprint=self.manifest.fingerprint,
+            ).write(paths[task.name])
+
+
+def _choose(
+    recipe: Recipe, roles: SplitRoles, tables: Mapping[str, Mapping[str, PredictionTable]]
+) -> dict[str, EnsembleChoice]:
+    splits = roles.select if recipe.ensemble.chosen_on == "select" else roles.report
+    first = next(iter(tables.values()))
+    return {
+        name: search(
+            [of_candidate[name].of_splits(splits) for of_candidate in tables.values()], recipe.ensemble.objective
+        )
+        for name in first
+    }
+
+
+def _forget_others(folder: Path, kept: set[Path]) -> None:
+    """Remove prediction tables that an earlier recipe of this folder made and this one does not.
+
+    Tables of candidates that have no stage here were put there by the user and stay.
+    """
+    for path in (folder / "predictions").glob("*.parquet"):
+        if path not in kept and (folder / "stages" / path.name.split(".")[0]).is_dir():
+            path.unlink()
