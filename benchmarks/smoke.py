@@ -17,7 +17,12 @@ import time
 from pathlib import Path
 
 SETS = {"memotion1": 500, "cm_memes": 300, "harmeme": 400}
-SETTINGS = ["training.num_epochs=2", "copies=1"]
+SETTINGS = [
+    "copies=1",
+    "training.num_epochs=2",
+    "candidates.fusion.training.num_epochs=2",
+    "candidates.align.training.num_epochs=2",
+]
 
 
 def memeblend(*arguments: str) -> str:
