@@ -38,9 +38,9 @@ class UncachedMemes(Memes):
 
     manifest: Manifest
 
-    def batch(self, rows: Sequence[int], *, text: bool, image: bool) -> dict[str, Tensor]:
+    def batch(self, rows: Sequence[int], *, text: bool, image: bool, token_dropout: float = 0.0) -> dict[str, Tensor]:
         """As `Memes.batch`, from the files."""
-        inputs = super().batch(rows, text=text, image=False)
+        inputs = super().batch(rows, text=text, image=False, token_dropout=token_dropout)
         transform = self.preprocessor.transform
         paths = [self.manifest.image_path(row) for row in rows]
         pixels = np.stack([transform.apply(load_image(path)) for path in paths if path is not None])
