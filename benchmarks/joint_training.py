@@ -15,8 +15,8 @@ import time
 from common import conclude, sample_ready, train_all, wants_json
 from memeblend.recipe import Recipe, load_recipe
 
-NUM_MEMES = 1200
-SETTINGS = ["copies=1", "training.num_epochs=10", "training.patience=0"]
+NUM_MEMES = 600
+SETTINGS = ["copies=1", "training.num_epochs=4", "training.patience=0"]
 
 
 def uni_modal(joint: bool) -> Recipe:
