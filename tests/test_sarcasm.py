@@ -1,5 +1,7 @@
 """What the paper is about, on the sample: sarcasm needs both modalities, and the multi-modal model uses both."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
@@ -8,7 +10,7 @@ from memeblend.candidates.making import load_candidate
 from memeblend.data.sample import sample_manifest
 from memeblend.recipe import load_recipe
 from memeblend.run import carry_out
-from memeblend.training.preprocessing import Memes, prepare
+from memeblend.training.preprocessing import prepare
 from memeblend.training.progress import Silent
 
 
@@ -32,8 +34,8 @@ def test_sarcasm_needs_both_modalities_and_gets_them(tmp_path):
     candidate = load_candidate(best, run.folder / "stages" / best / "candidate")
     order = np.random.default_rng(0).permutation(len(test))
     shuffled = {
-        "text": Memes([memes.texts[row] for row in order], memes.images, memes.preprocessor),
-        "image": Memes(memes.texts, memes.images[order], memes.preprocessor),
+        "text": replace(memes, texts=[memes.texts[row] for row in order]),
+        "image": replace(memes, images=memes.images[order]),
     }
     for modality, changed in shuffled.items():
         predicted = candidate.predict(changed)["sarcastic"].argmax(axis=1)

@@ -1,5 +1,7 @@
 """Every kind of candidate: fit, predict, save, load."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -85,8 +87,8 @@ def test_a_candidate_reads_what_it_says_it_reads(fit, name):
     before = candidate.predict(memes)["level"]
     other_order = np.roll(np.arange(len(memes)), 1)
     moved = memes.take(other_order)
-    other_texts = type(memes)(moved.texts, memes.images, memes.preprocessor)
-    other_images = type(memes)(memes.texts, moved.images, memes.preprocessor)
+    other_texts = replace(memes, texts=moved.texts)
+    other_images = replace(memes, images=moved.images)
     assert (candidate.predict(other_texts)["level"] != before).any() == candidate.needs_text
     assert (candidate.predict(other_images)["level"] != before).any() == candidate.needs_image
 
@@ -128,7 +130,7 @@ def test_tfidf_equals_a_scikit_learn_pipeline(fit, manifest):
 
 def test_tfidf_without_words_says_so(fit, tmp_path):
     candidate, memes = fit("tfidf-0")
-    blank = type(memes)(["", " "], None, memes.preprocessor)
+    blank = replace(memes.take(np.arange(2)), texts=["", " "], images=None)
     labels = np.array([[0], [1]])
     context = FitContext(
         small_recipe(), (), blank, labels, blank, labels, 0, tmp_path, lambda name: candidate, Silent()

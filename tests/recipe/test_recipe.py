@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from memeblend.errors import RecipeError
 from memeblend.recipe import Recipe, dump_recipe, load_recipe, preset_names
 from memeblend.recipe.loading import parse_recipe
-from memeblend.recipe.schema import Focal
+from memeblend.recipe.parts import Focal
 
 
 @pytest.mark.parametrize("name", preset_names())

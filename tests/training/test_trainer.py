@@ -13,7 +13,7 @@ from memeblend.labels import LabelTask
 from memeblend.models import build_model
 from memeblend.models.config import MemeConfig
 from memeblend.models.tokenizer import train_tokenizer
-from memeblend.recipe.schema import CrossEntropy, Encoder, Focal, TinyEncoder, Training
+from memeblend.recipe.parts import CrossEntropy, Encoder, Focal, TinyEncoder, Training
 from memeblend.training import trainer as trainer_module
 from memeblend.training.encoder import load_encoder
 from memeblend.training.objective import balanced_class_weights, make_objective
@@ -44,7 +44,8 @@ def memes():
     tokenizer = train_tokenizer(words, 300, 16)
     preprocessor = Preprocessor(tokenizer, 16, ImageTransform(16, "letterbox"), (0.5,) * 3, (0.25,) * 3)
     images = np.random.default_rng(0).integers(0, 256, (len(words), 16, 16, 3), dtype=np.uint8)
-    return Memes(words, images, preprocessor)
+    ids = [f"made/{row}" for row in range(len(words))]
+    return Memes(words, images, preprocessor, ids, [None] * len(words))
 
 
 @pytest.fixture(scope="module")

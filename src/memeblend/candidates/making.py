@@ -2,36 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from memeblend.candidates.base import Candidate, Planned
 from memeblend.errors import ModelError
-from memeblend.recipe.schema import AlignCandidate, FusionCandidate, Recipe, TfidfCandidate, stem
+from memeblend.recipe.candidates import (
+    BoostingCandidate,
+    CandidateSpec,
+    ImageCandidate,
+    KnnCandidate,
+    LinearCandidate,
+    TextCandidate,
+    TfidfCandidate,
+    starts_from,
+    stem,
+)
+from memeblend.recipe.schema import Recipe
 
 
 def plan(recipe: Recipe) -> list[Planned]:
-    """The recipe's candidates in the order in which they can be trained: all copies "0", then all copies "1"."""
-    order = {"tfidf": 0, "text": 1, "image": 2}
-    specs = sorted(recipe.candidates, key=lambda spec: order.get(spec.kind, 3))
+    """The recipe's candidates in the order in which they can be trained: all copies "0", then all copies "1".
+
+    One that starts from a kind takes that kind's first entry of the recipe, in the copy of its own number or else
+    the last.
+    """
+    first: dict[str, CandidateSpec] = {spec.kind: spec for spec in reversed(recipe.candidates)}
+    specs = sorted(recipe.candidates, key=lambda spec: _depth(spec, first))
     planned = []
     for number in range(max(recipe.copies_of(spec) for spec in specs)):
         for spec in specs:
             if number < recipe.copies_of(spec):
-                starts: tuple[str, ...] = ()
-                if isinstance(spec, FusionCandidate | AlignCandidate) and spec.start == "uni-modal":
-                    starts = tuple(f"{kind}-{min(number, _num_copies(recipe, kind) - 1)}" for kind in ("text", "image"))
+                starts = tuple(
+                    f"{stem(first[kind])}-{min(number, recipe.copies_of(first[kind]) - 1)}"
+                    for kind in starts_from(spec)
+                )
                 planned.append(Planned(f"{stem(spec)}-{number}", number, spec, starts))
     return planned
 
 
-def _num_copies(recipe: Recipe, kind: str) -> int:
-    return next(recipe.copies_of(spec) for spec in recipe.candidates if spec.kind == kind)
+def _depth(spec: CandidateSpec, first: Mapping[str, CandidateSpec]) -> int:
+    """How many candidates must come before one, along the longest chain of starts."""
+    return max((1 + _depth(first[kind], first) for kind in starts_from(spec)), default=0)
 
 
 def needs(planned: Planned) -> tuple[bool, bool]:
     """Whether a planned candidate reads ocr_text, and whether it reads the image."""
-    kind = planned.spec.kind
-    return kind != "image", kind not in ("text", "tfidf")
+    match planned.spec:
+        case TextCandidate() | TfidfCandidate():
+            return True, False
+        case ImageCandidate():
+            return False, True
+        case LinearCandidate() | BoostingCandidate() | KnnCandidate() as spec:
+            fused = "fused" in spec.features
+            return fused or "text" in spec.features, fused or "image" in spec.features
+        case _:
+            return True, True
 
 
 def make_candidate(planned: Planned) -> Candidate:

@@ -1,17 +1,17 @@
 """Recipes: what is to be done, frozen and validated as a whole before anything is done."""
 
-from memeblend.recipe.loading import dump_recipe, load_recipe, preset_names
-from memeblend.recipe.schema import (
+from memeblend.recipe.candidates import (
     AlignCandidate,
     CandidateSpec,
     FusionCandidate,
     ImageCandidate,
     NeuralCandidate,
-    Recipe,
     TextCandidate,
     TfidfCandidate,
-    Training,
 )
+from memeblend.recipe.loading import dump_recipe, load_recipe, preset_names
+from memeblend.recipe.parts import Training
+from memeblend.recipe.schema import Recipe
 
 __all__ = [
     "AlignCandidate",

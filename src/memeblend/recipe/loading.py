@@ -9,23 +9,21 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from memeblend.errors import Problem, RecipeError
-from memeblend.recipe import schema
+from memeblend.recipe.candidates import CandidateSpec
+from memeblend.recipe.parts import DeclaredLabelTask, Loss
 from memeblend.recipe.schema import Recipe
 
 _VARIANTS: dict[str, type[BaseModel]] = {
-    "text": schema.TextCandidate,
-    "image": schema.ImageCandidate,
-    "fusion": schema.FusionCandidate,
-    "align": schema.AlignCandidate,
-    "tfidf": schema.TfidfCandidate,
-    "cross_entropy": schema.CrossEntropy,
-    "focal": schema.Focal,
+    get_args(variant.model_fields["kind"].annotation)[0]: variant
+    for union in (CandidateSpec, Loss)
+    for variant in get_args(get_args(union)[0])
 }
+"""The variants of a recipe's unions by their `kind`, which pydantic puts into an error's location."""
 
 
 def preset_names() -> list[str]:
@@ -121,7 +119,7 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
             if isinstance(inner, type) and issubclass(inner, BaseModel):
                 model = inner
             elif part == "label_tasks":
-                model = schema.DeclaredLabelTask
+                model = DeclaredLabelTask
     return sorted(model.model_fields)
 
 

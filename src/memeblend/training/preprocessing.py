@@ -110,11 +110,15 @@ class Memes:
         texts: ocr_text of each meme.
         images: [num_memes, S, S, 3], or None when the memes have no images.
         preprocessor: what made them ready.
+        meme_ids: id of each meme.
+        paths: image file of each meme, None where it has none.
     """
 
     texts: list[str]
     images: NDArray[np.uint8] | None
     preprocessor: Preprocessor
+    meme_ids: list[str]
+    paths: list[Path | None]
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -127,7 +131,13 @@ class Memes:
     def take(self, rows: NDArray[np.int64]) -> Memes:
         """Some of the memes, in the given order."""
         images = None if self.images is None else self.images[rows]
-        taken = replace(self, texts=[self.texts[row] for row in rows], images=images)
+        taken = replace(
+            self,
+            texts=[self.texts[row] for row in rows],
+            images=images,
+            meme_ids=[self.meme_ids[row] for row in rows],
+            paths=[self.paths[row] for row in rows],
+        )
         if "token_ids" in self.__dict__:
             taken.__dict__["token_ids"] = [self.token_ids[row] for row in rows]
         return taken
@@ -183,4 +193,5 @@ def prepare(
         images = cached_images(manifest, preprocessor.transform, cache_dir, progress)
     elif manifest.has_images:
         images = decoded_images(manifest, preprocessor.transform, progress)
-    return Memes(manifest.texts, images, preprocessor)
+    paths = [manifest.image_path(row) for row in range(len(manifest))]
+    return Memes(manifest.texts, images, preprocessor, list(manifest.meme_ids), paths)

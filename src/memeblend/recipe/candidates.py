@@ -1,0 +1,262 @@
+"""Candidates as a recipe asks for them: one variant for each kind, told apart by `kind`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from memeblend.recipe.parts import NonNegative, Part, Positive, Probability, Training
+
+
+class BlendWeights(Part):
+    """Fixed weights of the branches' losses (paper equation 7). They need not sum to one."""
+
+    text: NonNegative
+    image: NonNegative
+    fused: NonNegative
+
+    @model_validator(mode="after")
+    def _fused_trains(self) -> BlendWeights:
+        if self.fused <= 0:
+            raise ValueError("fused must be above 0: predictions come from the fused branch alone")
+        return self
+
+
+class _Candidate(Part):
+    copies: Annotated[int, Field(ge=0, le=9)] = 0
+    """How many of this kind, from distinct seeds (the paper's "0" and "1"); 0 takes the recipe's `copies`."""
+
+
+class NeuralCandidate(_Candidate):
+    """What all neural candidates share."""
+
+    training: Training = Training()
+    """Overrides of the recipe's `training`, filled up from it."""
+    head_dropout: Probability = 0.1
+    """Dropout inside the classifier heads."""
+
+
+class _EncoderCandidate(NeuralCandidate):
+    encoders: Literal["trained", "frozen", "lora"] = "trained"
+    """Train the encoders with the heads; leave them as they are (their states are computed once and cached); or
+    train low-rank adapters inside them (Hu et al. 2022; needs the extra `peft`)."""
+    lora_rank: PositiveInt = 8
+    """Rank of the adapters when `encoders` is "lora"; their scale is alpha / rank with alpha = 2 rank."""
+
+
+class TextCandidate(_EncoderCandidate):
+    """CLIP-text: a head on the pooled end token plus a head on a two-layer BiLSTM, logits summed (figure 1a)."""
+
+    kind: Literal["text"]
+    lstm_hidden_size: PositiveInt = 128
+    """Width of the BiLSTM in each direction."""
+
+
+class ImageCandidate(_EncoderCandidate):
+    """CLIP-image: a head on the pooled class token (figure 1b)."""
+
+    kind: Literal["image"]
+
+
+class _MultiModalCandidate(_EncoderCandidate):
+    blending: Literal["fixed", "none"] = "fixed"
+    """Gradient blending with fixed weights, or the fused loss alone."""
+    blend_weights: BlendWeights = BlendWeights(text=0.3, image=0.3, fused=0.4)
+    """Weights of the branches' losses when `blending` is "fixed"."""
+    start: Literal["uni-modal", "encoder"] = "uni-modal"
+    """Start from the text and image candidates of the same number, or from the encoder."""
+
+
+class FusionCandidate(_MultiModalCandidate):
+    """CLIP-multi: attention over both sequences (figure 2, equations 4-6)."""
+
+    kind: Literal["fusion"]
+    num_blocks: PositiveInt = 6
+    """Self-attention blocks."""
+    num_heads: PositiveInt = 8
+    """Heads of each block."""
+    residual: bool = False
+    """Add each block's input to its output; the paper does not."""
+    norm: bool = False
+    """Layer norm before each block; the paper has none."""
+    dropout: Probability = 0.0
+    """Dropout on the attention weights."""
+    text_state: Literal["eos", "bos"] = "eos"
+    """Text state given to the head: the end token has seen the text, the begin token (released code) has not."""
+
+
+class AlignCandidate(_MultiModalCandidate):
+    """HateCLIPper's align fusion: product of projected text and image features (Kumar & Nandakumar 2022)."""
+
+    kind: Literal["align"]
+    projection_size: PositiveInt = 128
+    """Width of the space in which the features are multiplied."""
+    num_hidden: Annotated[int, Field(ge=0, le=8)] = 1
+    """Hidden layers between the product and the heads."""
+
+
+class TfidfCandidate(_Candidate):
+    """Word and character n-grams with logistic regression: the floor that a neural candidate must clear."""
+
+    kind: Literal["tfidf"]
+    word_ngrams: tuple[PositiveInt, PositiveInt] = (1, 2)
+    """Shortest and longest word n-gram."""
+    char_ngrams: tuple[PositiveInt, PositiveInt] = (2, 5)
+    """Shortest and longest character n-gram, inside words."""
+    inverse_regularization: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 8.0)
+    """scikit-learn's C, one for each copy in turn: copies of a convex model can't differ by seed."""
+    class_weights: Literal["none", "balanced"] = "balanced"
+    """"balanced" weighs classes by the inverse of their frequency in the fit split."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> TfidfCandidate:
+        for name in ("word_ngrams", "char_ngrams"):
+            shortest, longest = getattr(self, name)
+            if shortest > longest:
+                raise ValueError(f"{name} is [{shortest}, {longest}], expected the shortest first")
+        return self
+
+
+class OscarCandidate(NeuralCandidate):
+    """BERT over ocr_text, object tags and region features with full attention (Li et al. 2020)."""
+
+    kind: Literal["oscar"]
+    source: str = "tiny"
+    """"tiny" (embedded, random weights), an Oscar or Oscar+ checkpoint folder, a Hugging Face BERT folder or hub id,
+    or the folder of a fitted oscar candidate (the paper's chain starts from one trained on *pretrainuni*)."""
+    regions: str = "grid"
+    """"grid" (patch states of the image encoder, no tags; nothing is needed), or a region file (.tsv or .npz)."""
+    max_length: Annotated[int, Field(ge=8, le=512)] = 70
+    """Longest text in tokens: ocr_text and tags with their marks."""
+    max_text_length: Annotated[int, Field(ge=3, le=512)] = 67
+    """Most of them for ocr_text with its marks; tags get the rest."""
+    max_regions: PositiveInt = 50
+    """Most regions, the ones of highest score first."""
+    hidden_size: PositiveInt = 128
+    """Width when `source` is "tiny"."""
+    num_layers: PositiveInt = 3
+    """Layers when `source` is "tiny"."""
+    num_heads: PositiveInt = 4
+    """Attention heads when `source` is "tiny"."""
+    dropout: Probability = 0.1
+    """Dropout inside BERT and on its pooled [CLS]."""
+    chain: bool = True
+    """In a recipe with joint = false, the first label task starts from `source` and each other one from the first
+    (the paper: Task A, then each Task C aspect)."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> OscarCandidate:
+        if self.max_text_length > self.max_length:
+            raise ValueError(f"max_text_length {self.max_text_length} is above max_length {self.max_length}")
+        if self.source == "tiny" and self.hidden_size % self.num_heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}")
+        return self
+
+
+Features = Literal["text", "image", "fused"]
+
+
+class _FeatureCandidate(_Candidate):
+    features: Annotated[tuple[Features, ...], Field(min_length=1)] = ("text", "image", "fused")
+    """Which pooled states it reads, side by side: text [d_t], image [d_i], fused [d_t + d_i]."""
+    start: Literal["candidates", "encoder"] = "candidates"
+    """Take the states from the text, image and fusion candidates of the same number, or from the encoder as it is
+    (which has no "fused")."""
+
+    @model_validator(mode="after")
+    def _available(self) -> Self:
+        if len(set(self.features)) < len(self.features):
+            raise ValueError("features names one more than once")
+        if self.start == "encoder" and "fused" in self.features:
+            raise ValueError('features names "fused", which only candidates have; set start = "candidates"')
+        return self
+
+
+class LinearCandidate(_FeatureCandidate):
+    """Logistic regression on pooled states."""
+
+    kind: Literal["linear"]
+    inverse_regularization: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.1, 1.0)
+    """scikit-learn's C, one for each copy in turn: copies of a convex model can't differ by seed."""
+    class_weights: Literal["none", "balanced"] = "balanced"
+    """"balanced" weighs classes by the inverse of their frequency in the fit split."""
+
+
+class BoostingCandidate(_FeatureCandidate):
+    """Boosted trees on pooled states; defaults are those of the paper's released code (which used XGBoost)."""
+
+    kind: Literal["boosting"]
+    engine: Literal["sklearn", "xgboost"] = "sklearn"
+    """scikit-learn's histogram boosting, or XGBoost (the extra `boost`)."""
+    num_trees: PositiveInt = 800
+    """Most boosting rounds; early stopping on *select* ends them sooner."""
+    max_depth: PositiveInt = 7
+    """Depth of a tree."""
+    learning_rate: Positive = 0.03
+    """Shrinkage of each round."""
+    patience: Annotated[int, Field(ge=0)] = 30
+    """Rounds without a lower log loss on *select* after which boosting stops; 0 never stops early."""
+
+
+class KnnCandidate(_FeatureCandidate):
+    """Precedents: the nearest fit memes by cosine vote, weighted by similarity. Labels can be edited afterwards."""
+
+    kind: Literal["knn"]
+    features: Annotated[tuple[Features, ...], Field(min_length=1)] = ("fused",)
+    """Which pooled states it compares, each scaled to length one."""
+    num_neighbors: PositiveInt = 15
+    """Precedents that vote."""
+    temperature: Positive = 0.1
+    """A precedent of cosine c votes with exp(c / temperature)."""
+
+
+class ZeroshotCandidate(_Candidate):
+    """CLIP's own similarity of a meme to prompts for each class (Radford et al. 2021); nothing is trained."""
+
+    kind: Literal["zeroshot"]
+    prompts: dict[str, dict[str, tuple[str, ...]]] = {}
+    """Prompts by label task and class; a class without any gets "a meme that is CLASS", with the class's name."""
+    text_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the ocr_text's similarity to a prompt; the image's has the rest."""
+
+
+CandidateSpec = Annotated[
+    TextCandidate
+    | ImageCandidate
+    | FusionCandidate
+    | AlignCandidate
+    | OscarCandidate
+    | TfidfCandidate
+    | LinearCandidate
+    | BoostingCandidate
+    | KnnCandidate
+    | ZeroshotCandidate,
+    Field(discriminator="kind"),
+]
+
+
+NEURAL_KINDS = ("text", "image", "fusion", "align", "oscar")
+
+
+def stem(spec: CandidateSpec) -> str:
+    """Name of a candidate without its number: its kind, told apart by blending and by what becomes of the encoders."""
+    name = str(spec.kind)
+    if isinstance(spec, FusionCandidate | AlignCandidate) and spec.blending == "none":
+        name += "_unblended"
+    if isinstance(spec, _EncoderCandidate) and spec.encoders != "trained":
+        name += f"_{spec.encoders}"
+    return name
+
+
+def starts_from(spec: CandidateSpec) -> tuple[str, ...]:
+    """Kinds of the candidates whose weights or states a candidate starts from."""
+    match spec:
+        case FusionCandidate() | AlignCandidate() if spec.start == "uni-modal":
+            return ("text", "image")
+        case LinearCandidate() | BoostingCandidate() | KnnCandidate() if spec.start == "candidates":
+            return tuple({"text": "text", "image": "image", "fused": "fusion"}[name] for name in spec.features)
+        case OscarCandidate() if spec.regions == "grid":
+            return ("image",)
+        case _:
+            return ()
