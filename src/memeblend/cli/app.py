@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from memeblend.errors import MemeblendError
+from memeblend.cli.ensemble import ensemble_app
+from memeblend.cli.guard import guarded
 
 app = typer.Typer(
     name="memeblend",
@@ -21,6 +19,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Train, judge and use multi-modal meme classifiers: image and text in, a class for each label task out.",
 )
+
+app.add_typer(ensemble_app, name="ensemble")
 
 DataArgument = Annotated[Path, typer.Argument(help="A table (.csv, .tsv, .jsonl, .parquet) or a data-set folder.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on in it.")]
@@ -43,7 +43,7 @@ def demo(
     """Draw the embedded sample of synthetic memes, train on it, and show what multi-modal models are for."""
     from memeblend.cli.work import run_demo
 
-    _guarded(lambda: run_demo(out, num_memes, json_output))
+    guarded(lambda: run_demo(out, num_memes, json_output))
 
 
 @app.command()
@@ -57,7 +57,7 @@ def doctor(
     """Examine a data set: counts, balance, duplicates, leaks between splits, constants' scores, a verdict."""
     from memeblend.cli.work import run_doctor
 
-    _guarded(lambda: run_doctor(data, reader, column, allow_outside, json_output))
+    guarded(lambda: run_doctor(data, reader, column, allow_outside, json_output))
 
 
 @app.command()
@@ -71,6 +71,9 @@ def fit(
     label_task: Annotated[
         list[str], typer.Option("--label-task", help="Train this label task only. May be repeated.")
     ] = [],  # noqa: B006
+    budget_ms: Annotated[
+        float, typer.Option("--budget-ms", min=0, help="Most milliseconds a meme for an ensemble; 0 sets no limit.")
+    ] = 0,
     limit: Annotated[
         int, typer.Option("--limit", min=0, help="Use a stratified part of so many memes; 0 uses all.")
     ] = 0,
@@ -85,8 +88,9 @@ def fit(
     """Train the recipe's candidates, choose an ensemble for each label task, write report and model."""
     from memeblend.cli.work import FitRequest, run_fit
 
+    settings = [*settings, *([f"ensemble.budget_ms={budget_ms}"] if budget_ms else [])]
     request = FitRequest(data, out, recipe, settings, label_task, limit, skip_bad, reader, column, allow_outside)
-    _guarded(lambda: run_fit(request, json_output))
+    guarded(lambda: run_fit(request, json_output))
 
 
 @app.command()
@@ -104,7 +108,7 @@ def evaluate(
     """Score a model on labelled memes, beside baselines and intervals."""
     from memeblend.cli.work import run_evaluate
 
-    _guarded(lambda: run_evaluate(model, data, split, reader, column, allow_outside, json_output))
+    guarded(lambda: run_evaluate(model, data, split, reader, column, allow_outside, json_output))
 
 
 @app.command()
@@ -125,7 +129,7 @@ def predict(
     """Classify memes: class, probabilities and the members' votes for each label task."""
     from memeblend.cli.work import run_predict
 
-    _guarded(lambda: run_predict(model, inputs or [], text, out, reader, column, allow_outside, json_output))
+    guarded(lambda: run_predict(model, inputs or [], text, out, reader, column, allow_outside, json_output))
 
 
 @app.command()
@@ -135,7 +139,30 @@ def report(
     """Write a finished run's report anew from its prediction tables and show it."""
     from memeblend.cli.work import run_report
 
-    _guarded(lambda: run_report(run, json_output))
+    guarded(lambda: run_report(run, json_output))
+
+
+@app.command()
+def regions(
+    manifest: DataArgument,
+    out: Annotated[Path, typer.Option("--out", help="The region file to write, NAME.npz; the same command goes on.")],
+    engine: Annotated[
+        str, typer.Option("--engine", help="grid (an image encoder's patch states) or detector (objects with tags).")
+    ] = "grid",
+    model: Annotated[
+        str, typer.Option("--model", help="Folder or hub id of a CLIP (grid) or of an object detector.")
+    ] = "",
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")] = 8,
+    max_regions: Annotated[int, typer.Option("--max-regions", min=1, help="Most regions an image.")] = 50,
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0, max=1, help="Least score of a detected object; grid has no scores.")
+    ] = 0.2,
+    json_output: JsonOption = False,
+) -> None:
+    """Write region features of a data set's images once, for the candidate kind oscar."""
+    from memeblend.cli.regions import run_regions
+
+    guarded(lambda: run_regions(manifest, engine, model, out, batch_size, max_regions, threshold, json_output))
 
 
 @app.command()
@@ -146,27 +173,7 @@ def recipes(
     """List the shipped recipes, or print one with every field."""
     from memeblend.cli.work import run_recipes
 
-    _guarded(lambda: run_recipes(name, json_output))
-
-
-def _guarded(work: Callable[[], None]) -> None:
-    """Run a command; a refusal becomes its sentences on standard error and exit code 1."""
-    with _refusals():
-        work()
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except MemeblendError as error:
-        sys.stderr.write(f"{error}\n")
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        sys.stderr.write("Stopped. The same command goes on from here.\n")
-        raise typer.Exit(130) from None
-    except BrokenPipeError:
-        raise typer.Exit(1) from None
+    guarded(lambda: run_recipes(name, json_output))
 
 
 def main(args: list[str] | None = None) -> Any:

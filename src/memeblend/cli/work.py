@@ -28,7 +28,7 @@ from memeblend.files import replacing
 from memeblend.labels import LabelTask
 from memeblend.predictions import check_suffix
 from memeblend.recipe import Recipe, dump_recipe, load_recipe, preset_names
-from memeblend.recipe.schema import stem
+from memeblend.recipe.candidates import stem
 
 SYNTHETIC = "These memes are synthetic: drawn by memeblend itself. Scores on them say nothing of real memes."
 

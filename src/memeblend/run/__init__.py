@@ -11,6 +11,16 @@ The same command on the same folder goes on where it was stopped.
 
 from memeblend.run.folder import Run, check_free, claim
 from memeblend.run.inputs import drop_unreadable, read_labelled
+from memeblend.run.reselecting import add_outside, choose_again
 from memeblend.run.work import carry_out
 
-__all__ = ["Run", "carry_out", "check_free", "claim", "drop_unreadable", "read_labelled"]
+__all__ = [
+    "Run",
+    "add_outside",
+    "carry_out",
+    "check_free",
+    "choose_again",
+    "claim",
+    "drop_unreadable",
+    "read_labelled",
+]

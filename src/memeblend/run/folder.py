@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from memeblend.candidates.base import Candidate
 from memeblend.candidates.making import load_candidate
 from memeblend.data.manifest import Manifest
 from memeblend.data.splits import SplitRoles
-from memeblend.ensemble.selection import EnsembleChoice
+from memeblend.ensemble.cost import CandidateCost
 from memeblend.errors import ModelError, OutputError
 from memeblend.evaluation.tables import PredictionTable
 from memeblend.files import file_name, write_json
 from memeblend.labels import LabelTask
 from memeblend.recipe import Recipe, load_recipe
+from memeblend.run.choosing import Chosen
 from memeblend.training.preprocessing import Preprocessor
 
 RUN_FILE = "run.json"
@@ -40,8 +41,10 @@ class Run:
         manifest: the memes of all roles, with their splits.
         roles: the splits that fit, select and report.
         groups: duplicate group of each meme [num_memes].
-        tables: for each candidate its prediction table of each label task, on the select and report splits.
-        choices: the chosen ensemble of each label task.
+        tables: for each candidate its prediction table of each label task, on the select and report splits; one
+            from outside may have only some label tasks.
+        chosen: the chosen ensembles, what to expect of them, and how they decide.
+        costs: what each candidate costs; those from outside have none.
         seconds: time that each stage took.
         notes: sentences about what was left out or assumed.
     """
@@ -52,7 +55,8 @@ class Run:
     roles: SplitRoles
     groups: NDArray[np.int64]
     tables: Mapping[str, Mapping[str, PredictionTable]]
-    choices: Mapping[str, EnsembleChoice]
+    chosen: Chosen
+    costs: Mapping[str, CandidateCost]
     seconds: Mapping[str, float]
     notes: tuple[str, ...]
 
@@ -61,8 +65,9 @@ class Run:
         state = {
             "roles": self.roles.to_dict(),
             "groups": self.groups.tolist(),
-            "candidates": list(self.tables),
-            "choices": {name: choice.to_dict() for name, choice in self.choices.items()},
+            "candidates": {name: list(of_candidate) for name, of_candidate in self.tables.items()},
+            "chosen": self.chosen.to_dict(),
+            "costs": {name: asdict(cost) for name, cost in self.costs.items()},
             "seconds": dict(self.seconds),
             "notes": list(self.notes),
         }
@@ -92,17 +97,24 @@ class Run:
                 name: {
                     task.name: PredictionTable.read(table_path(folder, name, task), task)
                     for task in manifest.label_tasks
+                    if task.name in of_candidate
                 }
-                for name in state["candidates"]
+                for name, of_candidate in state["candidates"].items()
             }
-            choices = {name: EnsembleChoice.from_dict(choice) for name, choice in state["choices"].items()}
+            chosen = Chosen.from_dict(state["chosen"])
+            costs = {name: CandidateCost(**cost) for name, cost in state["costs"].items()}
             roles = SplitRoles(**{role: tuple(names) for role, names in state["roles"].items()})
             groups = np.array(state["groups"], dtype=np.int64)
             return cls(
-                folder, recipe, manifest, roles, groups, tables, choices, state["seconds"], tuple(state["notes"])
+                folder, recipe, manifest, roles, groups, tables, chosen, costs, state["seconds"], tuple(state["notes"])
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"'{folder / RUN_FILE}' is not what memeblend wrote: {error}.") from error
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """Names of the candidates that came from outside."""
+        return tuple(name for name in self.tables if not candidate_folder(self.folder, name).is_dir())
 
     def candidate(self, name: str) -> Candidate:
         """A finished candidate."""

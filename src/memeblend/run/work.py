@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -15,10 +18,11 @@ from memeblend.candidates.making import load_candidate, make_candidate, plan
 from memeblend.data.duplicates import duplicate_groups
 from memeblend.data.manifest import Manifest
 from memeblend.data.splits import SplitRoles, assign_roles
-from memeblend.ensemble.selection import EnsembleChoice, search
+from memeblend.ensemble.cost import CandidateCost
 from memeblend.evaluation.tables import PredictionTable
-from memeblend.files import digest, replacing_folder, write_text
+from memeblend.files import digest, replacing_folder, write_json, write_text
 from memeblend.recipe import Recipe, dump_recipe
+from memeblend.run.choosing import NOTHING, check_pools
 from memeblend.run.folder import (
     RUN_FILE,
     Run,
@@ -30,12 +34,14 @@ from memeblend.run.folder import (
     table_path,
 )
 from memeblend.run.inputs import check_labels, check_losses, possible
+from memeblend.run.reselecting import outside_tables, with_choice
 from memeblend.training.encoder import encoder_fingerprint, make_preprocessor
 from memeblend.training.preprocessing import Memes, Preprocessor, prepare
 from memeblend.training.progress import Progress
 from memeblend.training.stages import Stage
 
-_FORMAT = 1  # part of every stage's fingerprint: raise it when the meaning of a stage's files changes
+_COST = "cost.json"
+_FORMAT = 2  # part of every stage's fingerprint: raise it when the meaning of a stage's files changes
 
 
 def carry_out(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Path, progress: Progress) -> Run:
@@ -73,7 +79,9 @@ def carry_out(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Pa
         )
         check_labels(manifest, roles)
         check_losses(recipe, manifest)
-        planned = possible(plan(recipe), manifest, notes)
+        wanted = plan(recipe)
+        check_pools(recipe, [one.name for one in wanted])
+        planned = possible(wanted, manifest, notes)
         (folder / RUN_FILE).unlink(missing_ok=True)  # what it says is no longer so until this ends
         write_text(folder / "recipe.toml", dump_recipe(recipe))
         manifest.write(folder / "manifest.parquet")
@@ -82,8 +90,9 @@ def carry_out(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Pa
         work = _Work(folder, recipe, manifest, roles, groups, cache_dir, progress)
         tables = {one.name: work.train(one) for one in planned}
         _forget_others(folder, {table_path(folder, name, task) for name in tables for task in manifest.label_tasks})
-        choices = _choose(recipe, roles, tables)
-        run = Run(folder, recipe, manifest, roles, groups, tables, choices, work.seconds, tuple(notes))
+        tables |= outside_tables(folder, manifest, tables, notes)
+        run = Run(folder, recipe, manifest, roles, groups, tables, NOTHING, work.costs, work.seconds, tuple(notes))
+        run = with_choice(run, recipe, progress)
         run.save()
         return run
 
@@ -109,6 +118,7 @@ class _Work:
         self.cache_dir = cache_dir
         self.progress = progress
         self.seconds: dict[str, float] = {}
+        self.costs: dict[str, CandidateCost] = {}
         self._fingerprints: dict[str, str] = {}
         self._inputs = digest(
             _FORMAT,
@@ -167,8 +177,9 @@ class _Work:
         with disk_errors(stage.folder):
             stage.run(lambda stage_folder: self._train(planned, stage_folder))
         self.seconds[planned.name] = float(stage.facts["seconds"])
-        if not all(path.is_file() for path in paths.values()):
+        if not all(path.is_file() for path in (*paths.values(), stage.folder / _COST)):
             self._predict(planned.name, paths)
+        self.costs[planned.name] = CandidateCost(**json.loads((stage.folder / _COST).read_text(encoding="utf-8")))
         return {task.name: PredictionTable.read(paths[task.name], task) for task in tasks}
 
     def _train(self, planned: Planned, stage_folder: Path) -> None:
@@ -187,6 +198,7 @@ class _Work:
                 select_labels=self._labels[select],
                 seed=self.recipe.seed,
                 folder=stage_folder,
+                cache_dir=self.cache_dir,
                 fitted=self._fitted,
                 progress=self.progress,
             )
@@ -203,9 +215,12 @@ class _Work:
         return load_candidate(name, candidate_folder(self.folder, name))
 
     def _predict(self, name: str, paths: Mapping[str, Path]) -> None:
-        """Write a candidate's prediction tables of the memes that choose and report."""
+        """Write a candidate's prediction tables of the memes that choose and report, and what predicting cost."""
         judged = rows_of(self.manifest, self.roles, ["select", "report"])
-        probabilities = self._fitted(name).predict(self._memes.take(judged))
+        memes, candidate = self._memes.take(judged), self._fitted(name)
+        began = time.perf_counter()
+        probabilities = candidate.predict(memes)
+        milliseconds = 1000 * (time.perf_counter() - began) / len(memes)
         for column, task in enumerate(self.manifest.label_tasks):
             PredictionTable(
                 candidate=name,
@@ -217,19 +232,9 @@ class _Work:
                 probabilities=probabilities[task.name],
                 manifest_fingerprint=self.manifest.fingerprint,
             ).write(paths[task.name])
-
-
-def _choose(
-    recipe: Recipe, roles: SplitRoles, tables: Mapping[str, Mapping[str, PredictionTable]]
-) -> dict[str, EnsembleChoice]:
-    splits = roles.select if recipe.ensemble.chosen_on == "select" else roles.report
-    first = next(iter(tables.values()))
-    return {
-        name: search(
-            [of_candidate[name].of_splits(splits) for of_candidate in tables.values()], recipe.ensemble.objective
-        )
-        for name in first
-    }
+        files = [path for path in candidate_folder(self.folder, name).rglob("*") if path.is_file()]
+        cost = CandidateCost(round(milliseconds, 3), sum(path.stat().st_size for path in files))
+        write_json(self.folder / "stages" / name / _COST, asdict(cost))
 
 
 def _forget_others(folder: Path, kept: set[Path]) -> None:

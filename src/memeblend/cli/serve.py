@@ -1,0 +1,121 @@
+"""`memeblend serve`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from memeblend.cli.output import messages, quiet_libraries
+from memeblend.errors import MemeblendError, MissingExtraError
+
+_PACKAGES = ("fastapi", "uvicorn", "httptools", "multipart", "prometheus_client", "python_multipart")
+_LOOPBACK = ("127.", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class ServeRequest:
+    """Options of `memeblend serve`.
+
+    Attributes:
+        model: a model folder or a run.
+        host: address to listen at.
+        port: port to listen at; 0 takes a free one.
+        max_batch: most memes that the model reads at once.
+        max_wait_ms: how long the first meme of a batch waits for others.
+        max_queue: most memes that are taken in and not answered yet.
+        max_memes: memes of one request.
+        max_megabytes: size of one request.
+        deadline: seconds that a request may take.
+        threads: threads of the model; 0 takes every core.
+        threshold: NAME=SCORE of a category of /v1/moderations.
+        flag: categories that make an input flagged; none takes all.
+        cors_origin: origins whose pages a browser lets read the answers.
+        log_content: whether logs hold the memes' texts.
+    """
+
+    model: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    max_batch: int = 32
+    max_wait_ms: float = 5.0
+    max_queue: int = 256
+    max_memes: int = 64
+    max_megabytes: float = 32.0
+    deadline: float = 30.0
+    threads: int = 0
+    threshold: Sequence[str] = ()
+    flag: Sequence[str] = ()
+    cors_origin: Sequence[str] = ()
+    log_content: bool = False
+
+
+def run_serve(request: ServeRequest) -> None:
+    """`memeblend serve`: load the model, listen, serve until told to stop.
+
+    Raises:
+        MissingExtraError: the extra `serve` is not installed.
+        ModelError: the model can't be used, or has no such category.
+        MemeblendError: an option makes no sense, or the address can't be had.
+    """
+    try:
+        from memeblend.serving.app import create_app
+        from memeblend.serving.running import listen, serve
+    except ModuleNotFoundError as error:
+        if error.name not in _PACKAGES:
+            raise
+        raise MissingExtraError(
+            f"`memeblend serve` needs the package {error.name}, which is not installed.",
+            fix='Install the extra: pip install "memeblend[serve]"',
+        ) from error
+    from memeblend.serving.served import ServedModel
+    from memeblend.serving.settings import API_KEY_VARIABLE, ServerSettings, api_key_from_environment
+
+    thresholds = _thresholds(request.threshold)
+    try:
+        settings = ServerSettings(
+            max_batch=request.max_batch,
+            max_wait_s=request.max_wait_ms / 1000,
+            max_queue=request.max_queue,
+            max_memes=request.max_memes,
+            max_body_bytes=int(request.max_megabytes * 1_000_000),
+            deadline_s=request.deadline,
+            num_threads=request.threads,
+            thresholds=thresholds,
+            flagging=tuple(request.flag),
+            cors_origins=tuple(request.cors_origin),
+            log_content=request.log_content,
+            api_key=api_key_from_environment(),
+        )
+    except ValueError as error:
+        raise MemeblendError(f"These options can't be: {error}.") from error
+    listener = listen(request.host, request.port, settings)
+    with quiet_libraries():
+        messages.print(f"Loading the model of '{request.model}' ...", markup=False, soft_wrap=True)
+        app = create_app(ServedModel.load(request.model), settings)
+        shown = f"[{request.host}]" if ":" in request.host else request.host
+        messages.print(f"Serving at http://{shown}:{listener.getsockname()[1]} (Ctrl+C stops)", markup=False)
+        if not settings.api_key and not request.host.startswith(_LOOPBACK):
+            messages.print(f"Anyone who reaches {request.host} may ask: {API_KEY_VARIABLE} is not set.", markup=False)
+        serve(app, listener, settings)
+
+
+def _thresholds(options: Sequence[str]) -> dict[str, float]:
+    """Scores by category from options NAME=SCORE.
+
+    Raises:
+        MemeblendError: options of another form; all of them listed.
+    """
+    found, wrong = {}, []
+    for option in options:
+        name, equals, value = option.rpartition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            wrong.append(option)
+            continue
+        if not equals or not name:
+            wrong.append(option)
+    if wrong:
+        raise MemeblendError(f"Expected --threshold NAME=SCORE, found {', '.join(wrong)}.")
+    return found
