@@ -9,58 +9,37 @@ batch is built. Prints `ratio` = uncached seconds over cached seconds an epoch, 
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from common import conclude, sample_ready, wants_json
+from common import conclude, epoch_seconds, sample_ready, wants_json
 from memeblend.data.images import load_image
-from memeblend.data.manifest import Manifest
 from memeblend.models import build_model
 from memeblend.models.config import MemeConfig
 from memeblend.recipe import load_recipe
-from memeblend.recipe.schema import CrossEntropy
+from memeblend.recipe.parts import CrossEntropy
 from memeblend.training.encoder import load_encoder
-from memeblend.training.objective import Objective, make_objective
+from memeblend.training.objective import make_objective
 from memeblend.training.preprocessing import Memes
-from memeblend.training.trainer import LengthBatches, MemeDataset
+from memeblend.training.trainer import MemeDataset
 
-NUM_MEMES, BATCH, PAIRS = 600, 32, 5
+NUM_MEMES, PAIRS = 600, 5
 
 
 @dataclass(frozen=True, eq=False)
 class UncachedMemes(Memes):
     """Memes whose images are decoded whenever a batch asks for them."""
 
-    manifest: Manifest
-
     def batch(self, rows: Sequence[int], *, text: bool, image: bool, token_dropout: float = 0.0) -> dict[str, Tensor]:
         """As `Memes.batch`, from the files."""
         inputs = super().batch(rows, text=text, image=False, token_dropout=token_dropout)
         transform = self.preprocessor.transform
-        paths = [self.manifest.image_path(row) for row in rows]
-        pixels = np.stack([transform.apply(load_image(path)) for path in paths if path is not None])
+        paths = [path for row in rows if (path := self.paths[row]) is not None]
+        pixels = np.stack([transform.apply(load_image(path)) for path in paths])
         return inputs | {"pixel_values": self.preprocessor.pixel_values(pixels)}
-
-
-def epoch_seconds(model: torch.nn.Module, objective: Objective, dataset: MemeDataset, epoch: int) -> float:
-    """Seconds that one training epoch takes."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    sampler = LengthBatches(dataset.lengths(), BATCH, seed=0)
-    sampler.set_epoch(epoch)
-    order = list(sampler)
-    began = time.perf_counter()
-    for start in range(0, len(order), BATCH):
-        inputs = dataset.collate(order[start : start + BATCH])
-        labels = inputs.pop("labels")
-        objective(model(**inputs).branch_logits, labels)["loss"].backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -69,7 +48,7 @@ def main() -> None:
     recipe = load_recipe("tiny")
     with sample_ready(recipe, NUM_MEMES) as ready:
         tasks = ready.manifest.label_tasks
-        uncached = UncachedMemes(ready.memes.texts, ready.memes.images, ready.memes.preprocessor, ready.manifest)
+        uncached = UncachedMemes(**{field.name: getattr(ready.memes, field.name) for field in fields(ready.memes)})
         datasets = [MemeDataset(memes, ready.labels, text=False, image=True) for memes in (ready.memes, uncached)]
         clip = load_encoder(recipe.encoder, ready.memes.preprocessor)
         model = build_model("image", MemeConfig(clip.config, tasks), clip).train()

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,9 +26,10 @@ from memeblend.data.manifest import Manifest
 from memeblend.data.sample import sample_manifest
 from memeblend.recipe import Recipe
 from memeblend.training.encoder import make_preprocessor
+from memeblend.training.objective import Objective
 from memeblend.training.preprocessing import Memes, prepare
 from memeblend.training.progress import Silent
-from memeblend.training.trainer import mean_score
+from memeblend.training.trainer import BatchedDataset, LengthBatches, mean_score
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def train_all(recipe: Recipe, ready: Ready, run: str) -> dict[str, dict[str, flo
                 select_labels=ready.labels[select],
                 seed=recipe.seed,
                 folder=folder,
+                cache_dir=None,
                 fitted=done.__getitem__,
                 progress=Silent(),
             )
@@ -92,6 +95,25 @@ def train_all(recipe: Recipe, ready: Ready, run: str) -> dict[str, dict[str, flo
         probabilities = dict(candidate.predict(ready.memes.take(test)))
         found[one.name] = mean_score(tasks, ready.labels[test], probabilities, "weighted_f1")
     return found
+
+
+def epoch_seconds(
+    model: torch.nn.Module, objective: Objective, dataset: BatchedDataset, epoch: int = 0, batch_size: int = 32
+) -> float:
+    """Seconds that one training epoch takes, batches and optimizer included."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    sampler = LengthBatches(dataset.lengths(), batch_size, seed=0)
+    sampler.set_epoch(epoch)
+    order = list(sampler)
+    began = time.perf_counter()
+    for start in range(0, len(order), batch_size):
+        inputs = dataset.collate(order[start : start + batch_size])
+        labels = inputs.pop("labels")
+        outputs = model(**inputs, branches=objective.branch_weights)
+        objective(outputs.branch_logits, labels)["loss"].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return time.perf_counter() - began
 
 
 def quiet() -> None:

@@ -23,14 +23,29 @@ SETTINGS = [
     "candidates.fusion.num_heads=2",
     "candidates.fusion.num_blocks=1",
     "candidates.align.projection_size=16",
+    "candidates.oscar.hidden_size=16",
+    "candidates.oscar.num_layers=1",
+    "candidates.oscar.num_heads=2",
+    "candidates.boosting.num_trees=10",
+    *(f"candidates.{kind}.training.num_epochs=2" for kind in ("fusion", "align", "oscar")),
 ]
+SMALL = Path(__file__).parent / "small.toml"
+STUDY = Path(__file__).parents[1] / "examples" / "study.toml"
+"""Every candidate kind in every form."""
 WORDS = {"bad": ("awful", "terrible", "sad"), "good": ("lovely", "great", "happy")}
 SPLITS = ("train",) * 6 + ("validation",) * 2 + ("test",) * 2
 
 
 def small_recipe(*settings: str) -> Recipe:
-    """`tiny`, smaller still."""
-    return load_recipe("tiny", [*SETTINGS, *settings])
+    """The neural kinds and tfidf, small."""
+    return load_recipe(SMALL, settings)
+
+
+def every_kind_recipe(*settings: str) -> Recipe:
+    """Every candidate kind in every form, small."""
+    prompts = "{mood = {bad = ['sad'], good = ['happy']}, level = {0 = ['no'], 1 = ['few'], 2 = ['all']}}"
+    # The usual prompts are longer than these texts may be, and would be cut to the same words.
+    return load_recipe(STUDY, [*SETTINGS, f"candidates.zeroshot.prompts={prompts}", *settings])
 
 
 def small_rows(folder: Path, num_memes: int = 60) -> list[dict[str, str]]:

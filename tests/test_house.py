@@ -22,18 +22,25 @@ MAY_IMPORT = {
     "models": {"recipe"},
     "losses": set(),
     "evaluation": set(),
+    "decisions": {"evaluation"},
     "ensemble": {"evaluation"},
-    "report": {"evaluation", "ensemble"},
+    "report": {"evaluation", "ensemble", "decisions"},
+    "regions": {"recipe", "data", "models"},
     "training": {"recipe", "data", "models", "losses", "evaluation"},
-    "candidates": {"recipe", "data", "models", "losses", "evaluation", "training"},
-    "run": {"recipe", "data", "evaluation", "ensemble", "training", "candidates"},
+    "candidates": {"recipe", "data", "models", "losses", "evaluation", "training", "regions"},
+    "run": {"recipe", "data", "evaluation", "decisions", "ensemble", "training", "candidates"},
     "predictions": {"evaluation"},
-    "reporting": {"recipe", "data", "evaluation", "ensemble", "report", "run"},
+    "reporting": {"recipe", "data", "evaluation", "ensemble", "decisions", "report", "run"},
     "model": {
-        "recipe", "data", "evaluation", "ensemble", "training", "candidates", "run", "predictions", "report",
+        "recipe", "data", "evaluation", "ensemble", "decisions", "training", "candidates", "run", "predictions", "report",
         "reporting",
     },
-    "cli": {"recipe", "data", "evaluation", "training", "model", "predictions", "reporting", "run"},
+    "serving": {
+        "recipe", "data", "evaluation", "ensemble", "decisions", "training", "candidates", "predictions", "model",
+    },
+    "cli": {
+        "recipe", "data", "evaluation", "training", "regions", "model", "predictions", "reporting", "run", "serving",
+    },
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "sklearn", "matplotlib", "pandas", "pyarrow")
 

@@ -67,8 +67,8 @@ def test_a_run_leaves_what_it_promises(finished):
         assert (folder / name).is_file()
     assert len(tables_of(finished)) == 6 * 2
     assert not list(folder.rglob("checkpoints"))
-    assert set(finished.choices) == {"mood", "level"}
-    for name, choice in finished.choices.items():
+    assert set(finished.chosen.ensembles) == {"mood", "level"}
+    for name, choice in finished.chosen.ensembles.items():
         best = max(finished_score(finished, candidate, name) for candidate in finished.tables)
         assert choice.score >= best - 1e-12
 
@@ -124,7 +124,7 @@ def test_a_smaller_recipe_forgets_other_candidates(manifest, tmp_path):
 
 def test_a_run_is_read_back(finished):
     again = Run.load(finished.folder)
-    assert again.choices == finished.choices
+    assert again.chosen.ensembles == finished.chosen.ensembles
     assert again.roles == finished.roles
     assert again.recipe == finished.recipe
     assert again.manifest.fingerprint == finished.manifest.fingerprint
@@ -223,7 +223,7 @@ def test_missing_labels_are_masked(tmp_path):
     write_csv(tmp_path / "memes.csv", rows)
     run = run_in(tmp_path / "run", Manifest.read(tmp_path / "memes.csv"))
     assert (run.tables["align-0"]["level"].labels == -1).any()
-    assert run.choices["level"].num_memes < run.choices["mood"].num_memes
+    assert run.chosen.ensembles["level"].num_memes < run.chosen.ensembles["mood"].num_memes
 
 
 def test_an_unlabelled_split_without_a_role_is_left_alone(tmp_path):
@@ -251,9 +251,9 @@ def test_label_tasks_may_have_any_name(tmp_path, joint):
     rows = [{odd.get(name, name): value for name, value in row.items()} for row in small_rows(tmp_path)]
     write_csv(tmp_path / "memes.csv", rows)
     run = run_in(tmp_path / "run", Manifest.read(tmp_path / "memes.csv"), small_recipe(f"joint={joint}"))
-    assert set(run.choices) == set(odd.values())
+    assert set(run.chosen.ensembles) == set(odd.values())
     assert {path.name for path in tmp_path.iterdir()} == {"memes.csv", "pictures", "run", "cache"}
-    assert Run.load(run.folder).choices == run.choices
+    assert Run.load(run.folder).chosen.ensembles == run.chosen.ensembles
 
 
 def test_a_label_task_named_like_a_derived_one_is_refused(tmp_path):

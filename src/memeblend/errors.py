@@ -7,6 +7,7 @@
     ├── PredictionError      a prediction table that can't be used
     ├── ModelError           a model folder that is not ours, cut short or altered
     ├── TrainingError        a stage that could not be trained
+    ├── MissingExtraError    an optional package that is not installed
     └── OutputError          a file or folder that could not be written
 
 A message says what was expected, what was found and where, and what to do. An error that can have
@@ -86,6 +87,10 @@ class ModelError(MemeblendError):
 
 class TrainingError(MemeblendError):
     """A stage that could not be trained, with the reason."""
+
+
+class MissingExtraError(MemeblendError):
+    """Something needs an optional package that is not installed; `fix` names the extra to install."""
 
 
 class OutputError(MemeblendError):

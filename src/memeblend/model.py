@@ -21,24 +21,25 @@ from memeblend.candidates.making import load_candidate
 from memeblend.data.cache import default_cache_dir
 from memeblend.data.duplicates import duplicate_groups
 from memeblend.data.manifest import Manifest
+from memeblend.decisions import DecisionRule
+from memeblend.ensemble.combining import combine
 from memeblend.ensemble.selection import EnsembleChoice
-from memeblend.ensemble.voting import blend
 from memeblend.errors import DataError, ModelError, Problem
 from memeblend.evaluation.baselines import class_prior
 from memeblend.evaluation.evaluate import evaluate_table
 from memeblend.evaluation.metrics import task_means
 from memeblend.evaluation.tables import PredictionTable
 from memeblend.files import digest, file_digest, replacing_folder, write_json, write_text
-from memeblend.labels import PRESENT_SUFFIX, LabelTask
+from memeblend.labels import MISSING, PRESENT_SUFFIX, LabelTask
 from memeblend.predictions import Predictions
 from memeblend.recipe import Recipe, dump_recipe, load_recipe
 from memeblend.report.card import card_scores, model_card
 from memeblend.reporting import write_run_report
 from memeblend.run import Run, carry_out, read_labelled
-from memeblend.training.preprocessing import Preprocessor, prepare
+from memeblend.training.preprocessing import Memes, Preprocessor, prepare
 from memeblend.training.progress import Progress, Silent
 
-_FORMAT = 1
+_FORMAT = 2
 _FILE = "memeblend.json"
 
 
@@ -57,6 +58,7 @@ class MemeClassifier:
         label_tasks_: the trained label tasks.
         classes_: class names of each label task, in the order of `predict_proba`'s columns.
         choices_: the chosen ensemble of each label task.
+        rules_: how each label task's probabilities become decisions.
         prior_: share of each class in the fit split, for each label task.
         roles_: names of the splits that fit, select and report.
         members_: names of all members.
@@ -115,23 +117,40 @@ class MemeClassifier:
         folder = Path(self.out) if self.out is not None else Path(tempfile.mkdtemp(prefix="memeblend-"))
         try:
             run = carry_out(manifest, recipe, folder, cache_dir=default_cache_dir(), progress=progress)
-            progress.start("writing report and model", 2)
-            self._adopt(run, recipe, write_run_report(run))
-            progress.advance(1)
-            self.save(folder / "model")
-            progress.advance(2)
+            self._finish(run, progress)
         finally:
             if self.out is None:
                 shutil.rmtree(folder, ignore_errors=True)
         return self
 
+    @classmethod
+    def from_run(cls, run: Run, *, progress: Progress | None = None) -> MemeClassifier:
+        """The model of a finished run; its report and its model folder are written anew.
+
+        Members from outside can't predict other memes, so the model has the best ensembles without them.
+
+        Raises:
+            OutputError: the run's folder can't be written.
+        """
+        model = cls(run.recipe, out=run.folder, progress=progress)
+        model._finish(run, progress or Silent())
+        return model
+
+    def _finish(self, run: Run, progress: Progress) -> None:
+        progress.start("writing report and model", 2)
+        self._adopt(run, run.recipe, write_run_report(run))
+        progress.advance(1)
+        self.save(run.folder / "model")
+        progress.advance(2)
+
     def _adopt(self, run: Run, recipe: Recipe, report: Mapping[str, Any]) -> None:
         """Take the fitted state over from a run."""
         fit = run.rows("fit")
-        members = sorted({name for choice in run.choices.values() for name in choice.members})
+        members = sorted({name for choice in run.chosen.served.values() for name in choice.members})
         self._set_state(
             run.manifest.label_tasks,
-            dict(run.choices),
+            run.chosen.served,
+            run.chosen.rules,
             {
                 task.name: class_prior(run.manifest.labels(task.name)[fit], task.num_classes)
                 for task in run.manifest.label_tasks
@@ -155,6 +174,7 @@ class MemeClassifier:
         self,
         label_tasks: Sequence[LabelTask],
         choices: Mapping[str, EnsembleChoice],
+        rules: Mapping[str, DecisionRule],
         prior: Mapping[str, NDArray[np.float64]],
         roles: Mapping[str, Sequence[str]],
         preprocessor: Preprocessor,
@@ -163,6 +183,7 @@ class MemeClassifier:
         self.label_tasks_ = tuple(label_tasks)
         self.classes_ = {task.name: np.array(task.classes) for task in label_tasks}
         self.choices_ = dict(choices)
+        self.rules_ = dict(rules)
         self.prior_ = dict(prior)
         self.roles_ = {role: tuple(names) for role, names in roles.items()}
         self._preprocessor = preprocessor
@@ -181,30 +202,68 @@ class MemeClassifier:
         groups = np.arange(len(manifest), dtype=np.int64)
         return self._predict(manifest, groups)
 
+    def predict_prepared(self, memes: Memes) -> Predictions:
+        """As `predict_tables`, for memes that are in memory rather than in files.
+
+        Args:
+            memes: made ready by `preprocessor_`; meme_ids distinct, images where a member reads them.
+
+        Raises:
+            DataError: there are no memes, or a member reads images and there are none.
+            ModelError: the classifier is not fitted.
+        """
+        self._check_fitted()
+        _check_inputs(memes.meme_ids, [memes.images is not None] * len(memes), self._candidates)
+        num_memes = len(memes)
+        return self._vote(
+            memes,
+            splits=np.full(num_memes, "prepared", dtype=np.str_),
+            groups=np.arange(num_memes, dtype=np.int64),
+            labels={},
+            fingerprint="",
+        )
+
     def _predict(self, manifest: Manifest, groups: NDArray[np.int64]) -> Predictions:
         self._check_fitted()
-        _check_inputs(manifest, self._candidates)
-        ready = prepare(manifest, self._preprocessor, cache_dir=None)
-        probabilities = {name: candidate.predict(ready) for name, candidate in self._candidates.items()}
-        labelled = {task.name for task in manifest.label_tasks}
+        _check_inputs(manifest.table["meme_id"].tolist(), manifest.table["image"].notna().tolist(), self._candidates)
+        return self._vote(
+            prepare(manifest, self._preprocessor, cache_dir=None),
+            splits=manifest.splits,
+            groups=groups,
+            labels={task.name: manifest.labels(task.name) for task in manifest.label_tasks},
+            fingerprint=manifest.fingerprint,
+        )
+
+    def _vote(
+        self,
+        memes: Memes,
+        *,
+        splits: NDArray[np.str_],
+        groups: NDArray[np.int64],
+        labels: Mapping[str, NDArray[np.int64]],
+        fingerprint: str,
+    ) -> Predictions:
+        """What every member says of memes made ready, and what their ensembles make of it."""
+        probabilities = {name: candidate.predict(memes) for name, candidate in self._candidates.items()}
+        missing = np.full(len(memes), MISSING, dtype=np.int64)
         tables: dict[str, PredictionTable] = {}
         members: dict[str, tuple[PredictionTable, ...]] = {}
         for task in self.label_tasks_:
-            missing = np.full(len(manifest), -1, dtype=np.int64)
             members[task.name] = tuple(
                 PredictionTable(
                     candidate=name,
                     label_task=task,
-                    meme_ids=manifest.meme_ids,
-                    splits=manifest.splits,
+                    meme_ids=np.array(memes.meme_ids, dtype=np.str_),
+                    splits=splits,
                     groups=groups,
-                    labels=manifest.labels(task.name) if task.name in labelled else missing,
+                    labels=labels.get(task.name, missing),
                     probabilities=probabilities[name][task.name],
-                    manifest_fingerprint=manifest.fingerprint,
+                    manifest_fingerprint=fingerprint,
                 )
                 for name in self.choices_[task.name].members
             )
-            tables[task.name] = blend(members[task.name])
+            combined = combine(members[task.name], self.choices_[task.name])
+            tables[task.name] = self.rules_[task.name].apply(combined)
         derived = {table.label_task.name: table for task in self.label_tasks_ if task.intensity
                    for table in [tables[task.name].derived()]}  # fmt: skip
         return Predictions(tables | derived, members)
@@ -329,6 +388,7 @@ class MemeClassifier:
                 "format": _FORMAT,
                 "label_tasks": [task.to_dict() for task in self.label_tasks_],
                 "ensembles": {name: choice.to_dict() for name, choice in self.choices_.items()},
+                "rules": {name: rule.to_dict() for name, rule in self.rules_.items()},
                 "prior": {name: prior.tolist() for name, prior in self.prior_.items()},
                 "roles": {role: list(names) for role, names in self.roles_.items()},
                 "data": self.data_,
@@ -356,6 +416,7 @@ class MemeClassifier:
             model._set_state(
                 tasks,
                 {name: EnsembleChoice.from_dict(choice) for name, choice in state["ensembles"].items()},
+                {name: DecisionRule.from_dict(rule) for name, rule in state["rules"].items()},
                 {name: np.array(prior, dtype=np.float64) for name, prior in state["prior"].items()},
                 state["roles"],
                 Preprocessor.load(folder / "preprocessor"),
@@ -375,6 +436,24 @@ class MemeClassifier:
         """Names of all members of the ensembles."""
         return tuple(sorted(self._candidates))
 
+    @property
+    def preprocessor_(self) -> Preprocessor:
+        """What makes memes ready for the members.
+
+        Raises:
+            ModelError: the classifier is not fitted.
+        """
+        self._check_fitted()
+        return self._preprocessor
+
+    @property
+    def reads_(self) -> dict[str, tuple[str, ...]]:
+        """What each member reads of a meme: "text", "image" or both."""
+        return {
+            name: ("text",) * candidate.needs_text + ("image",) * candidate.needs_image
+            for name, candidate in sorted(self._candidates.items())
+        }
+
     def _check_fitted(self) -> None:
         if not hasattr(self, "_candidates"):
             raise ModelError("This MemeClassifier is not fitted yet.", fix="Call fit, or MemeClassifier.load(folder).")
@@ -386,13 +465,13 @@ def _meme_digests(manifest: Manifest) -> NDArray[np.str_]:
     return np.array([digest(text, image) for text, image in pairs], dtype=np.str_)
 
 
-def _check_inputs(manifest: Manifest, candidates: Mapping[str, Candidate]) -> None:
+def _check_inputs(meme_ids: Sequence[str], have_image: Sequence[bool], candidates: Mapping[str, Candidate]) -> None:
     """Every member must get what it reads."""
-    if len(manifest) == 0:
+    if not meme_ids:
         raise DataError("There are no memes to predict.")
     need_images = sorted(name for name, candidate in candidates.items() if candidate.needs_image)
-    if need_images and not bool(manifest.table["image"].notna().all()):
-        without = manifest.table["meme_id"][manifest.table["image"].isna()]
+    without = [meme_id for meme_id, has_image in zip(meme_ids, have_image, strict=True) if not has_image]
+    if need_images and without:
         raise DataError(
             f"The model's members {', '.join(need_images)} read images, but {len(without)} meme(s) have none:",
             problems=[Problem(meme_id, "has no image", meme_id) for meme_id in without],

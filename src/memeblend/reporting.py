@@ -13,6 +13,7 @@ from memeblend.data.sample import SOURCE as SAMPLE_SOURCE
 from memeblend.errors import ImageError
 from memeblend.report import ReportInput, build_report, write_report, wrong_meme_ids
 from memeblend.run import Run
+from memeblend.run.choosing import decision_settings
 
 _THUMBNAIL_SIDE = 320
 
@@ -39,7 +40,12 @@ def write_run_report(run: Run) -> dict[str, Any]:
             roles=run.roles.to_dict(),
             label_tasks=manifest.label_tasks,
             tables=[table for of_candidate in run.tables.values() for table in of_candidate.values()],
-            choices=run.choices,
+            choices=run.chosen.ensembles,
+            pools=run.chosen.pools,
+            expected=run.chosen.expected,
+            costs=run.costs,
+            rules=run.chosen.rules,
+            decisions={task.name: decision_settings(run.recipe, task.name) for task in manifest.label_tasks},
             class_counts=_class_counts(run),
             curves=run.curves(),
             texts=texts,

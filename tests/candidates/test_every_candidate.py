@@ -13,9 +13,12 @@ from memeblend.recipe import load_recipe
 from memeblend.training.encoder import make_preprocessor
 from memeblend.training.preprocessing import prepare
 from memeblend.training.progress import Silent
-from small_runs import small_data, small_recipe
+from small_runs import every_kind_recipe, small_data, small_recipe
 
-NAMES = ("tfidf-0", "text-0", "image-0", "fusion-0", "fusion_unblended-0", "align-0")
+NAMES = (
+    "tfidf-0", "text-0", "image-0", "fusion-0", "fusion_unblended-0", "align-0", "oscar-0", "linear-0", "boosting-0",
+    "knn-0", "fusion_unblended_frozen-0", "text_frozen-0", "image_frozen-0", "text_lora-0", "zeroshot-0",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def fit(manifest, tmp_path_factory):
         key = name, joint
         if key in done:
             return done[key]
-        recipe = small_recipe(f"joint={str(joint).lower()}")
+        recipe = every_kind_recipe(f"joint={str(joint).lower()}")
         memes = prepare(manifest, make_preprocessor(recipe.encoder, manifest.texts), cache_dir=cache)
         labels = np.stack([manifest.labels(task.name) for task in manifest.label_tasks], axis=1)
         train, validation = (np.flatnonzero(manifest.splits == split) for split in ("train", "validation"))
@@ -48,6 +51,7 @@ def fit(manifest, tmp_path_factory):
                 select_labels=labels[validation],
                 seed=0,
                 folder=tmp_path_factory.mktemp(name),
+                cache_dir=cache,
                 fitted=lambda start: fit_one(start, joint)[0],
                 progress=Silent(),
             )
@@ -59,7 +63,7 @@ def fit(manifest, tmp_path_factory):
 
 
 def test_the_names_cover_the_recipe():
-    assert sorted(one.name for one in plan(small_recipe())) == sorted(NAMES)
+    assert sorted(one.name for one in plan(every_kind_recipe())) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("joint", [True, False], ids=["joint", "separate"])
@@ -82,7 +86,7 @@ def test_fit_predict_save_load(fit, tmp_path, manifest, name, joint):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_candidate_reads_what_it_says_it_reads(fit, name):
     candidate, memes = fit(name)
-    planned = next(one for one in plan(small_recipe()) if one.name == name)
+    planned = next(one for one in plan(every_kind_recipe()) if one.name == name)
     assert needs(planned) == (candidate.needs_text, candidate.needs_image)
     before = candidate.predict(memes)["level"]
     other_order = np.roll(np.arange(len(memes)), 1)
@@ -133,7 +137,7 @@ def test_tfidf_without_words_says_so(fit, tmp_path):
     blank = replace(memes.take(np.arange(2)), texts=["", " "], images=None)
     labels = np.array([[0], [1]])
     context = FitContext(
-        small_recipe(), (), blank, labels, blank, labels, 0, tmp_path, lambda name: candidate, Silent()
+        small_recipe(), (), blank, labels, blank, labels, 0, tmp_path, None, lambda name: candidate, Silent()
     )
     fresh = make_candidate(next(one for one in plan(small_recipe()) if one.name == "tfidf-0"))
     with pytest.raises(TrainingError, match="hold no words"):
@@ -144,8 +148,9 @@ def test_plan_numbers_copies_and_names_starts():
     recipe = load_recipe("memotion3")
     starts = {one.name: one.starts_from for one in plan(recipe)}
     assert list(starts) == [
-        "text-0", "image-0", "fusion-0", "fusion_unblended-0", "text-1", "image-1", "fusion-1",
+        "text-0", "image-0", "fusion-0", "fusion_unblended-0", "oscar-0", "text-1", "image-1", "fusion-1", "oscar-1",
     ]  # fmt: skip
+    assert starts["oscar-1"] == ("image-1",)
     assert starts["fusion-1"] == ("text-1", "image-1")
     assert starts["fusion_unblended-0"] == ("text-0", "image-0")
     assert starts["text-0"] == ()

@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 
 from builders import write_csv
 from memeblend.cli.app import app
-from small_runs import SETTINGS, small_data, small_rows
+from small_runs import SMALL, small_data, small_rows
 
 COMMANDS = ("demo", "doctor", "fit", "evaluate", "predict", "report", "recipes")
-OPTIONS = [option for setting in SETTINGS for option in ("--set", setting)]
+OPTIONS = ["--recipe", str(SMALL)]
 
 
 def call(*arguments, code=0):
@@ -114,7 +114,7 @@ def test_report_is_written_anew(fitted):
 
 def test_recipes():
     assert "memotion3" in call("recipes").stdout
-    assert set(as_json(call("recipes", "--json"))) == {"tiny", "memotion3"}
+    assert set(as_json(call("recipes", "--json"))) == {"boosting-as-released", "clip", "memotion3", "tiny"}
     assert "num_epochs = 15" in call("recipes", "memotion3").stdout
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memeblend.labels import LabelTask
-from memeblend.recipe.schema import CandidateSpec, Recipe
+from memeblend.recipe.candidates import CandidateSpec
+from memeblend.recipe.schema import Recipe
 from memeblend.training.preprocessing import Memes
 from memeblend.training.progress import Progress
 
@@ -32,6 +33,7 @@ class FitContext:
         select_labels: class indices [num_select, num_label_tasks], -1 where missing.
         seed: seed of this candidate.
         folder: where the candidate may keep checkpoints and its `metrics.jsonl`.
+        cache_dir: where states of frozen encoders are kept between candidates and runs; None keeps none.
         fitted: gives a finished candidate by its name, for those that start from others.
         progress: who watches.
     """
@@ -44,6 +46,7 @@ class FitContext:
     select_labels: NDArray[np.int64]
     seed: int
     folder: Path
+    cache_dir: Path | None
     fitted: Callable[[str], Candidate]
     progress: Progress
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 from memeblend.candidates.base import Candidate, Planned
@@ -13,8 +14,10 @@ from memeblend.recipe.candidates import (
     ImageCandidate,
     KnnCandidate,
     LinearCandidate,
+    OscarCandidate,
     TextCandidate,
     TfidfCandidate,
+    ZeroshotCandidate,
     starts_from,
     stem,
 )
@@ -62,15 +65,48 @@ def needs(planned: Planned) -> tuple[bool, bool]:
 
 def make_candidate(planned: Planned) -> Candidate:
     """An untrained candidate."""
+    name, number, starts = planned.name, planned.number, planned.starts_from
     match planned.spec:
         case TfidfCandidate() as spec:
             from memeblend.candidates.tfidf import Tfidf
 
-            return Tfidf(planned.name, spec, planned.number)
+            return Tfidf(name, spec, number)
+        case LinearCandidate() as spec:
+            from memeblend.candidates.linear import Linear
+
+            return Linear(name, spec, number, starts)
+        case BoostingCandidate() as spec:
+            from memeblend.candidates.boosting import Boosting
+
+            return Boosting(name, spec, number, starts)
+        case KnnCandidate() as spec:
+            from memeblend.candidates.knn import Knn
+
+            return Knn(name, spec, number, starts)
+        case ZeroshotCandidate() as spec:
+            from memeblend.candidates.zeroshot import Zeroshot
+
+            return Zeroshot(name, spec)
+        case OscarCandidate() as spec:
+            from memeblend.candidates.oscar import Oscar
+
+            return Oscar(name, spec, starts)
         case spec:
             from memeblend.candidates.neural import Neural
 
-            return Neural(planned.name, spec, planned.starts_from)
+            return Neural(name, spec, starts)
+
+
+_KINDS = {
+    "tfidf.json": "tfidf.Tfidf",
+    "linear.json": "linear.Linear",
+    "boosting.json": "boosting.Boosting",
+    "knn.json": "knn.Knn",
+    "zeroshot.json": "zeroshot.Zeroshot",
+    "oscar.json": "oscar.Oscar",
+    "neural.json": "neural.Neural",
+}
+"""The file that each class writes at the top of its folder, and the class in this room."""
 
 
 def load_candidate(name: str, folder: Path) -> Candidate:
@@ -79,15 +115,12 @@ def load_candidate(name: str, folder: Path) -> Candidate:
     Raises:
         ModelError: the folder holds no candidate, or one that is cut short.
     """
-    if (folder / "tfidf.json").is_file():
-        from memeblend.candidates.tfidf import Tfidf
-
-        return Tfidf.load(name, folder)
-    if (folder / "neural.json").is_file():
-        from memeblend.candidates.neural import Neural
-
-        return Neural.load(name, folder)
+    for file, where in _KINDS.items():
+        if (folder / file).is_file():
+            module, _, class_name = where.partition(".")
+            found: type[Candidate] = getattr(import_module(f"memeblend.candidates.{module}"), class_name)
+            return found.load(name, folder)
     raise ModelError(
-        f"Expected the candidate '{name}' in '{folder}', but there is neither tfidf.json nor neural.json.",
+        f"Expected the candidate '{name}' in '{folder}', but there is none of {', '.join(_KINDS)}.",
         fix="The model folder is cut short; copy or train it again.",
     )

@@ -1,13 +1,15 @@
 """`text`, `image`, `fusion` and `align`: one class, since they differ in their model and where it starts.
 
 With `joint` (the default) one model has a head for each label task; without it, as in the paper, each label
-task gets a model of its own.
+task gets a model of its own. Its encoders are trained, left as they start, or given low-rank adapters.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter
 from safetensors import SafetensorError
+from torch import nn
 from transformers import CLIPConfig, set_seed
 
 from memeblend.candidates.base import Candidate, FitContext
@@ -23,18 +26,16 @@ from memeblend.errors import ModelError, RecipeError
 from memeblend.files import digest, file_name, write_json
 from memeblend.labels import LabelTask
 from memeblend.models import build_model, from_branches, load_model
-from memeblend.models.base import MemeModel
-from memeblend.models.config import MemeConfig
-from memeblend.recipe.schema import (
-    AlignCandidate,
-    FusionCandidate,
-    ImageCandidate,
-    TextCandidate,
-)
+from memeblend.models.base import EncoderModel
+from memeblend.models.config import MemeConfig, StatesType
+from memeblend.models.lora import Adapters
+from memeblend.recipe.candidates import AlignCandidate, FusionCandidate, ImageCandidate, TextCandidate
 from memeblend.training.encoder import load_encoder
+from memeblend.training.features import state_dataset, without_encoders
 from memeblend.training.objective import make_objective
 from memeblend.training.preprocessing import Memes
-from memeblend.training.trainer import MemeDataset, TrainJob, predict_probabilities, train
+from memeblend.training.progress import Progress
+from memeblend.training.trainer import BatchedDataset, MemeDataset, TrainJob, predict_probabilities, train
 
 NeuralSpec = TextCandidate | ImageCandidate | FusionCandidate | AlignCandidate
 _FILE = "neural.json"
@@ -56,7 +57,7 @@ class Neural(Candidate):
         self.starts_from = tuple(starts_from)
         self.needs_text = not isinstance(spec, ImageCandidate)
         self.needs_image = not isinstance(spec, TextCandidate)
-        self.models: dict[str, MemeModel] = {}
+        self.models: dict[str, EncoderModel] = {}
 
     def fit(self, context: FitContext) -> None:
         """Train each model from its start; see `train` for stopping and resuming."""
@@ -66,30 +67,35 @@ class Neural(Candidate):
             label = self.name if context.recipe.joint else f"{self.name} {key}"
             self.models[key] = self._fit_one(context, key, group, label)
 
-    def _fit_one(self, context: FitContext, key: str, group: tuple[LabelTask, ...], label: str) -> MemeModel:
+    def _fit_one(self, context: FitContext, key: str, group: tuple[LabelTask, ...], label: str) -> EncoderModel:
         columns = [context.label_tasks.index(task) for task in group]
         labels = np.ascontiguousarray(context.fit_labels[:, columns])
         seed = int(digest(context.seed, self.name, key), 16) % 2**31
         set_seed(seed)
         model = self._start(context, key, group)
-        train(
-            model,
-            TrainJob(
-                label=label,
-                folder=context.folder / "training" / file_name(key),
-                training=self.spec.training,
-                objective=make_objective(
-                    group, {task.name: context.recipe.loss_of(task.name) for task in group}, labels, self._branches()
+        fit, select = self._datasets(model, context, columns, label)
+        with self._encoders(model, label, context.progress):
+            train(
+                model,
+                TrainJob(
+                    label=label,
+                    folder=context.folder / "training" / file_name(key),
+                    training=self.spec.training,
+                    objective=make_objective(
+                        group,
+                        {task.name: context.recipe.loss_of(task.name) for task in group},
+                        labels,
+                        self._branches(),
+                    ),
+                    fit=fit,
+                    select=select,
+                    seed=seed,
+                    progress=context.progress,
                 ),
-                fit=self._dataset(context.fit, labels, self.spec.training.token_dropout),
-                select=self._dataset(context.select, np.ascontiguousarray(context.select_labels[:, columns])),
-                seed=seed,
-                progress=context.progress,
-            ),
-        )
+            )
         return model
 
-    def _start(self, context: FitContext, key: str, group: tuple[LabelTask, ...]) -> MemeModel:
+    def _start(self, context: FitContext, key: str, group: tuple[LabelTask, ...]) -> EncoderModel:
         clip = load_encoder(context.recipe.encoder, context.fit.preprocessor)
         try:
             config = _config(self.spec, clip.config, group)
@@ -110,14 +116,58 @@ class Neural(Candidate):
             return self.spec.blend_weights.model_dump() if self.spec.blending == "fixed" else {"fused": 1.0}
         return {self.spec.kind: 1.0}
 
+    @contextmanager
+    def _encoders(self, model: EncoderModel, label: str, progress: Progress) -> Iterator[None]:
+        """Makes of the encoders what the recipe asks for while the model is trained."""
+        match self.spec.encoders:
+            case "trained":
+                yield
+            case "frozen":
+                with without_encoders(model):
+                    yield
+            case "lora":
+                adapters = Adapters(model, self.spec.lora_rank)
+                progress.say(
+                    f"{label} trains {adapters.num_trained:,} of {model.num_parameters():,} parameters: adapters of "
+                    f"rank {self.spec.lora_rank} and what is above the encoders."
+                )
+                yield
+                adapters.merge()
+
+    def _datasets(
+        self, model: EncoderModel, context: FitContext, columns: Sequence[int], label: str
+    ) -> tuple[BatchedDataset, BatchedDataset]:
+        """Memes to train on and to select by; frozen encoders are run here, over those that the cache lacks."""
+        fit_labels, select_labels = (
+            np.ascontiguousarray(labels[:, columns]) for labels in (context.fit_labels, context.select_labels)
+        )
+        dropout = self.spec.training.token_dropout
+        if self.spec.encoders != "frozen":
+            return self._dataset(context.fit, fit_labels, dropout), self._dataset(context.select, select_labels)
+        if dropout and self.needs_text:
+            context.progress.say(f"{label} has no token_dropout: frozen encoders read each text once, whole.")
+        module: nn.Module = model.eval()
+        if torch.cuda.is_available():
+            module.cuda()
+        states = partial(state_dataset, model, label=f"{label}: encoding", progress=context.progress)
+        return states(context.fit, fit_labels, self._branches()), states(context.select, select_labels)
+
     def _dataset(self, memes: Memes, labels: NDArray[np.int64], token_dropout: float = 0.0) -> MemeDataset:
         return MemeDataset(memes, labels, text=self.needs_text, image=self.needs_image, token_dropout=token_dropout)
 
     def predict(self, memes: Memes) -> Mapping[str, NDArray[np.float64]]:
-        """Softmax of the predicting branch's logits."""
-        dataset = self._dataset(memes, np.full((len(memes), 0), -1, dtype=np.int64))
+        """Softmax of the predicting branch's logits.
+
+        Frozen encoders take and leave their states where the memes' states are cached; where they aren't, nothing
+        is kept. Either way states are rounded alike: what differs between the two, and between batches, is that a
+        rare number falls to the other side of its rounding.
+        """
+        labels = np.full((len(memes), 0), -1, dtype=np.int64)
         found: dict[str, NDArray[np.float64]] = {}
         for model in self.models.values():
+            dataset: BatchedDataset = self._dataset(memes, labels)
+            if self.spec.encoders == "frozen" and memes.cache_dir is not None:
+                dataset = state_dataset(model, memes, labels)
             found |= predict_probabilities(model, dataset, _PREDICT_BATCH)
         return found
 
@@ -149,6 +199,7 @@ _SPEC: TypeAdapter[NeuralSpec] = TypeAdapter(Annotated[NeuralSpec, Field(discrim
 
 def _config(spec: NeuralSpec, clip_config: CLIPConfig, label_tasks: Sequence[LabelTask]) -> MemeConfig:
     """The model's configuration from the candidate's part of the recipe."""
+    states: StatesType = "bfloat16" if spec.encoders == "frozen" else "float32"
     match spec:
         case TextCandidate():
             own: dict[str, Any] = {"lstm_hidden_size": spec.lstm_hidden_size, "num_heads": 1}
@@ -165,4 +216,4 @@ def _config(spec: NeuralSpec, clip_config: CLIPConfig, label_tasks: Sequence[Lab
             own = {"projection_size": spec.projection_size, "num_hidden": spec.num_hidden, "num_heads": 1}
         case _:
             own = {"num_heads": 1}  # only fusion has heads; the paper's 8 need not divide another's width
-    return MemeConfig(clip_config, label_tasks, head_dropout=spec.head_dropout, **own)
+    return MemeConfig(clip_config, label_tasks, head_dropout=spec.head_dropout, encoder_states=states, **own)

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix, hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 
 from memeblend.candidates.base import Candidate, FitContext
+from memeblend.candidates.logistic import Logistic
 from memeblend.errors import ModelError, TrainingError
 from memeblend.files import write_json
 from memeblend.labels import MISSING
-from memeblend.recipe.schema import TfidfCandidate
+from memeblend.recipe.candidates import TfidfCandidate
 from memeblend.training.preprocessing import Memes
 
 _SETTINGS, _WEIGHTS = "tfidf.json", "tfidf.safetensors"
@@ -61,34 +61,18 @@ class Tfidf(Candidate):
                 fix="Leave tfidf out of the recipe's candidates, or give the memes their ocr_text.",
             ) from error
         features = self._features(context.fit.texts)
-        self._weights: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        self._models: dict[str, Logistic] = {}
         for column, task in enumerate(context.label_tasks):
             labels = context.fit_labels[:, column]
             known = labels != MISSING
-            self._weights[task.name] = self._fit_one(features[known], labels[known], task.num_classes, strength)
+            self._models[task.name] = Logistic.fit(
+                features[known],
+                labels[known],
+                task.num_classes,
+                strength=strength,
+                class_weights=self.spec.class_weights,
+            )
             context.progress.advance(column + 1)
-
-    def _fit_one(
-        self, features: csr_matrix, labels: NDArray[np.int64], num_classes: int, strength: float
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Coefficients [num_classes, num_features] and intercepts [num_classes] of a softmax over all classes."""
-        model = LogisticRegression(
-            C=strength,
-            class_weight="balanced" if self.spec.class_weights == "balanced" else None,
-            max_iter=1000,
-            random_state=0,
-        )
-        model.fit(features, labels)
-        seen = model.classes_.astype(np.int64)
-        coefficients, intercepts = model.coef_, model.intercept_
-        if len(seen) == 2:  # scikit-learn keeps one row for two classes: logits (0, w.x + b)
-            coefficients = np.concatenate([np.zeros_like(coefficients), coefficients])
-            intercepts = np.concatenate([np.zeros(1), intercepts])
-        rows = np.zeros((num_classes, coefficients.shape[1]))
-        rows[seen] = coefficients
-        bias = np.full(num_classes, -np.inf)  # a class never seen in training has probability 0
-        bias[seen] = intercepts
-        return rows, bias
 
     def _features(self, texts: list[str]) -> csr_matrix:
         return csr_matrix(hstack([vectorizer.transform(texts) for vectorizer in self._vectorizers]))
@@ -96,12 +80,7 @@ class Tfidf(Candidate):
     def predict(self, memes: Memes) -> Mapping[str, NDArray[np.float64]]:
         """Softmax of the logistic regressions' logits."""
         features = self._features(memes.texts)
-        found = {}
-        for name, (coefficients, intercepts) in self._weights.items():
-            logits = np.asarray(features @ coefficients.T) + intercepts  # [num_memes, num_classes]
-            exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-            found[name] = exponentials / exponentials.sum(axis=1, keepdims=True)
-        return found
+        return {name: model.probabilities(features) for name, model in self._models.items()}
 
     def save(self, folder: Path) -> None:
         """Vocabularies as JSON, frequencies and coefficients as safetensors."""
@@ -112,12 +91,12 @@ class Tfidf(Candidate):
                 "spec": self.spec.model_dump(mode="json"),
                 "number": self.number,
                 "vocabularies": [_terms(words), _terms(chars)],
-                "label_tasks": list(self._weights),
+                "label_tasks": list(self._models),
             },
         )
         tensors = {"idf.0": words.idf_, "idf.1": chars.idf_}
-        for position, (coefficients, intercepts) in enumerate(self._weights.values()):
-            tensors |= {f"coefficients.{position}": coefficients, f"intercepts.{position}": intercepts}
+        for position, model in enumerate(self._models.values()):
+            tensors |= model.tensors(position)
         save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, folder / _WEIGHTS)
 
     @classmethod
@@ -131,9 +110,8 @@ class Tfidf(Candidate):
             for position, vectorizer in enumerate(candidate._vectorizers):
                 vectorizer.vocabulary_ = {term: i for i, term in enumerate(settings["vocabularies"][position])}
                 vectorizer.idf_ = tensors[f"idf.{position}"]
-            candidate._weights = {
-                task: (tensors[f"coefficients.{position}"], tensors[f"intercepts.{position}"])
-                for position, task in enumerate(settings["label_tasks"])
+            candidate._models = {
+                task: Logistic.from_tensors(tensors, position) for position, task in enumerate(settings["label_tasks"])
             }
         except Exception as error:
             raise ModelError(f"Candidate '{name}' in '{folder}' could not be read: {error}.") from error

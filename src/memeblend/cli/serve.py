@@ -9,7 +9,7 @@ from pathlib import Path
 from memeblend.cli.output import messages, quiet_libraries
 from memeblend.errors import MemeblendError, MissingExtraError
 
-_PACKAGES = ("fastapi", "uvicorn", "httptools", "multipart", "prometheus_client", "python_multipart")
+_PACKAGES = ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client")
 _LOOPBACK = ("127.", "::1", "localhost")
 
 

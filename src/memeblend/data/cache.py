@@ -1,8 +1,6 @@
 """Decoded images on disk: each distinct image is decoded and fitted once, by its content.
 
-A cache folder holds, per transform, a number of *shards*: .npy files of records (SHA-256 of the image file,
-pixels). A shard is written once, whole, and never changed. So processes may fill one cache at the same time
-(at worst an image is decoded twice), and a killed one loses at most the shard it was working on.
+A cache folder holds, per transform, a store of pixels by the SHA-256 of the image file; see `memeblend.data.shards`.
 """
 
 from __future__ import annotations
@@ -10,24 +8,23 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memeblend.data.images import ImageTransform, load_image
 from memeblend.data.manifest import Manifest
+from memeblend.data.shards import SHARD_BYTES, ShardStore
 from memeblend.errors import DataError, ImageError, Problem
-from memeblend.files import digest, file_digest, replacing
+from memeblend.files import digest, file_digest
 
 Progress = Callable[[int, int], None]
 """Takes the number of images done and the number of all."""
 
-_FORMAT = 1
-_SHARD_BYTES = 32 * 2**20
+_FORMAT = 2
 
 
 def default_cache_dir() -> Path:
@@ -101,9 +98,9 @@ class _ImageCache:
     def __init__(self, cache_dir: str | Path | None, transform: ImageTransform) -> None:
         self.transform = transform
         root = default_cache_dir() if cache_dir is None else Path(cache_dir)
-        self.folder = root / "images" / digest(_FORMAT, transform.to_dict())
-        self.record = np.dtype([("digest", np.uint8, (32,)), ("pixels", np.uint8, (transform.size, transform.size, 3))])
-        self.shard_rows = max(1, _SHARD_BYTES // self.record.itemsize)
+        shape = (transform.size, transform.size, 3)
+        self.store = ShardStore(root / "images" / digest(_FORMAT, transform.to_dict()), np.uint8, shape)
+        self.shard_rows = max(1, SHARD_BYTES // (3 * transform.size**2))
 
     def fill(self, manifest: Manifest, progress: Progress | None) -> list[Problem]:
         """Decode what is missing; returns a problem per meme whose image can't be."""
@@ -112,7 +109,7 @@ class _ImageCache:
         digests = manifest.image_digests()
         images = manifest.table["image"].tolist()
         first = {key: manifest.root / image for key, image in zip(reversed(digests), reversed(images), strict=True)}
-        missing = sorted(first.keys() - self.known())
+        missing = sorted(first.keys() - self.store.known())
         count = _Count(progress, len(missing))
         faults: dict[str, str] = {}
         for start in range(0, len(missing), self.shard_rows):
@@ -123,62 +120,35 @@ class _ImageCache:
             if key in faults
         ]
 
-    def known(self) -> set[str]:
-        """Digests of the images that the shards hold."""
-        return {key for shard in self._shards() for key in _keys(shard)}
-
     def gather(self, digests: list[str]) -> NDArray[np.uint8]:
         """Pixels of the images with these digests [num_memes, size, size, 3].
 
         Raises:
             DataError: the cache lost one of them since it was filled.
         """
-        rows_of = _rows_of(digests)
-        pixels = np.empty((len(digests), self.transform.size, self.transform.size, 3), dtype=np.uint8)
-        for shard in self._shards():
-            for position, key in enumerate(_keys(shard)):
-                rows = rows_of.pop(key, None)
-                if rows is not None:
-                    pixels[rows] = shard["pixels"][position]
-        if rows_of:
-            raise DataError(f"The cache '{self.folder}' was changed while it was read.", fix="Run it again.")
+        found = self.store.find_all(digests)
+        pixels = np.empty((len(digests), *self.store.shape), dtype=np.uint8)
+        for row, key in enumerate(digests):
+            pixels[row] = found[key][0]
         return pixels
-
-    def _shards(self) -> Iterator[NDArray[Any]]:
-        """Every shard, mapped into memory; one that is damaged is removed, so its images are decoded anew."""
-        for path in sorted(self.folder.glob("*.npy")):
-            try:
-                shard: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-                if shard.dtype != self.record or shard.ndim != 1:
-                    raise ValueError("not a shard of this cache")
-            except FileNotFoundError:
-                continue
-            except (ValueError, EOFError):
-                path.unlink(missing_ok=True)
-                continue
-            yield shard
 
     def _write_shard(self, keys: list[str], paths: dict[str, Path], progress: _Count) -> dict[str, str]:
         """Decode images into a new shard; returns digest -> reason for those that can't be."""
-        shard = np.empty(len(keys), dtype=self.record)
+        pixels = np.empty((len(keys), *self.store.shape), dtype=np.uint8)
         faults: dict[str, str] = {}
-        kept: list[int] = []
+        kept: list[str] = []
         with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
             warnings.simplefilter("ignore")  # Pillow warns of oddities in files that it reads all the same
             decoded = pool.map(self._decode, keys, (paths[key] for key in keys))
-            for position, (key, result) in enumerate(zip(keys, decoded, strict=True)):
+            for key, result in zip(keys, decoded, strict=True):
                 if isinstance(result, str):
                     faults[key] = result
                 else:
-                    shard[position] = (np.frombuffer(bytes.fromhex(key), np.uint8), result)
-                    kept.append(position)
+                    pixels[len(kept)] = result
+                    kept.append(key)
                 progress.step()
         if kept:
-            with (
-                replacing(self.folder / f"{digest([keys[position] for position in kept])}.npy") as temporary,
-                temporary.open("wb") as stream,
-            ):
-                np.save(stream, shard if len(kept) == len(keys) else shard[kept], allow_pickle=False)
+            self.store.write(kept, [1] * len(kept), pixels[: len(kept)])
         return faults
 
     def _decode(self, key: str, path: Path) -> NDArray[np.uint8] | str:
@@ -203,14 +173,3 @@ class _Count:
         self.done += 1
         if self.progress is not None:
             self.progress(self.done, self.total)
-
-
-def _keys(shard: NDArray[Any]) -> list[str]:
-    return [row.tobytes().hex() for row in np.ascontiguousarray(shard["digest"])]
-
-
-def _rows_of(digests: Iterable[str]) -> dict[str, list[int]]:
-    rows_of: dict[str, list[int]] = {}
-    for row, key in enumerate(digests):
-        rows_of.setdefault(key, []).append(row)
-    return rows_of

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from memeblend.models.base import LabelTaskLogits
 from memeblend.models.config import MemeConfig
 from memeblend.models.encoders import ClipStates
 from memeblend.models.heads import LabelTaskHeads
@@ -21,6 +20,8 @@ class AlignClassifier(MultiModalClassifier):
     small for a layer with a usual initialisation and learning rate to read.
     """
 
+    fusion_reads = "pooled"
+
     def __init__(self, config: MemeConfig) -> None:
         super().__init__(config)
         size = config.projection_size
@@ -35,10 +36,10 @@ class AlignClassifier(MultiModalClassifier):
         self.fused_heads = LabelTaskHeads(size, config.num_classes(), config.head_dropout)
         self.post_init()
 
-    def fuse(self, text: ClipStates, image: ClipStates, attention_mask: Tensor) -> LabelTaskLogits:
-        """Reads the pooled states alone; see `MultiModalClassifier.fuse`."""
+    def fused_state(self, text: ClipStates, image: ClipStates, attention_mask: Tensor) -> Tensor:
+        """Hidden state [B, n] of the product; reads the pooled states alone. See `MultiModalClassifier.fused_state`."""
         text_features = normalize(self.text_projection(text.pooled), dim=1)  # [B, n]
         image_features = normalize(self.image_projection(image.pooled), dim=1)  # [B, n]
         product = text_features * image_features * self.config.projection_size
-        logits: LabelTaskLogits = self.fused_heads(self.hidden(product))
-        return logits
+        state: Tensor = self.hidden(product)
+        return state

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -16,6 +18,9 @@ from memeblend.models.loading import no_progress_bars
 
 LabelTaskLogits = dict[str, Tensor]
 """For each label task, logits [B, num_classes]."""
+
+Reading = Literal["tokens", "pooled"]
+"""Which of an encoder's states are read: those of all tokens, or the one that stands for the whole."""
 
 
 @dataclass
@@ -64,3 +69,11 @@ class MemeModel(PreTrainedModel):
                 init.zeros_(module.bias)
         else:
             super()._init_weights(module)
+
+
+class EncoderModel(MemeModel):
+    """Base of the models on CLIP encoders, whose states may be computed once and given in place of texts and images."""
+
+    @abstractmethod
+    def reads(self, branches: Collection[str]) -> dict[str, Reading]:
+        """What these branches, and the one that predicts, read of the states of the encoders "text" and "image"."""

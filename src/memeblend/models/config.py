@@ -10,6 +10,7 @@ from transformers import CLIPConfig, CLIPTextConfig, CLIPVisionConfig, PreTraine
 from memeblend.labels import LabelTask
 
 TextState = Literal["eos", "bos"]
+StatesType = Literal["float32", "bfloat16"]
 
 
 class MemeConfig(PreTrainedConfig):
@@ -36,6 +37,8 @@ class MemeConfig(PreTrainedConfig):
         product_dropout: dropout on the product.
         num_hidden: hidden layers between the product and the heads.
         hidden_dropout: dropout after each of them.
+        encoder_states: "bfloat16" rounds the encoders' states to what it can hold before anything reads them. Models
+            with frozen encoders have it, so that they predict from what they were trained on: states on disk.
 
     Raises:
         ValueError: values that make no sense, all of them named.
@@ -63,6 +66,7 @@ class MemeConfig(PreTrainedConfig):
         product_dropout: float = 0.4,
         num_hidden: int = 1,
         hidden_dropout: float = 0.2,
+        encoder_states: StatesType = "float32",
         **kwargs: Any,
     ) -> None:
         self.clip_config = clip_config if isinstance(clip_config, CLIPConfig) else CLIPConfig(**(clip_config or {}))
@@ -84,6 +88,7 @@ class MemeConfig(PreTrainedConfig):
         self.product_dropout = product_dropout
         self.num_hidden = num_hidden
         self.hidden_dropout = hidden_dropout
+        self.encoder_states = encoder_states
         self._check()
         super().__init__(**kwargs)
 
@@ -102,6 +107,8 @@ class MemeConfig(PreTrainedConfig):
             problems.append(f"num_heads is {self.num_heads}, expected a divisor of the text width {self.text_width}")
         if self.text_state not in ("eos", "bos"):
             problems.append(f"text_state is '{self.text_state}', expected 'eos' or 'bos'")
+        if self.encoder_states not in ("float32", "bfloat16"):
+            problems.append(f"encoder_states is '{self.encoder_states}', expected 'float32' or 'bfloat16'")
         names = [task["name"] for task in self.label_tasks]
         if len(set(names)) != len(names):
             problems.append(f"label_tasks names one twice: {', '.join(names)}")

@@ -33,6 +33,32 @@ class ClipStates:
     tokens: Tensor
     pooled: Tensor
 
+    @classmethod
+    def of_text(cls, tokens: Tensor, attention_mask: Tensor) -> ClipStates:
+        """States of texts from those of their tokens [B, T, d_t] and the mask [B, T]."""
+        rows = torch.arange(len(tokens), device=tokens.device)
+        return cls(tokens, tokens[rows, last_positions(attention_mask)])
+
+    @classmethod
+    def of_image(cls, tokens: Tensor) -> ClipStates:
+        """States of images from those of class token and patches [B, 1 + P, d_i]."""
+        return cls(tokens, tokens[:, 0])
+
+
+def rounded(states: Tensor, dtype: str) -> Tensor:
+    """States with values that `dtype` ("float32" or "bfloat16") can hold, in the type that they have."""
+    return states if dtype == "float32" else states.to(getattr(torch, dtype)).to(states.dtype)
+
+
+def text_mask(input_ids: Tensor | None, attention_mask: Tensor | None, tokens: Tensor | None) -> Tensor:
+    """Mask [B, T] of texts that are given as token ids or as states; all tokens count where there is none."""
+    if attention_mask is not None:
+        return attention_mask
+    given = input_ids if tokens is None else tokens
+    if given is None:
+        raise ValueError("expected texts: either input_ids or text_tokens")
+    return torch.ones(given.shape[:2], dtype=torch.int64, device=given.device)
+
 
 def last_positions(attention_mask: Tensor) -> Tensor:
     """Position [B] of each text's end token, given the mask [B, T] of texts padded on the right."""
@@ -50,9 +76,7 @@ def text_states(encoder: CLIPTextModel, input_ids: Tensor, attention_mask: Tenso
     Returns:
         States; those at padding mean nothing.
     """
-    tokens = encoder(input_ids=input_ids).last_hidden_state  # [B, T, d_t]
-    rows = torch.arange(len(tokens), device=tokens.device)
-    return ClipStates(tokens, tokens[rows, last_positions(attention_mask)])
+    return ClipStates.of_text(encoder(input_ids=input_ids).last_hidden_state, attention_mask)
 
 
 def image_states(encoder: CLIPVisionModel, pixel_values: Tensor) -> ClipStates:
@@ -65,8 +89,7 @@ def image_states(encoder: CLIPVisionModel, pixel_values: Tensor) -> ClipStates:
         encoder: CLIP's image encoder.
         pixel_values: normalised pixels [B, 3, S, S].
     """
-    tokens = encoder.post_layernorm(encoder(pixel_values=pixel_values).last_hidden_state)  # [B, 1 + P, d_i]
-    return ClipStates(tokens, tokens[:, 0])
+    return ClipStates.of_image(encoder.post_layernorm(encoder(pixel_values=pixel_values).last_hidden_state))
 
 
 def tiny_clip_config(

@@ -9,7 +9,7 @@ from transformers import CLIPModel
 
 from memeblend.errors import ModelError
 from memeblend.models.align import AlignClassifier
-from memeblend.models.base import MemeModel
+from memeblend.models.base import EncoderModel
 from memeblend.models.config import MemeConfig
 from memeblend.models.fusion import FusionClassifier
 from memeblend.models.image import ImageClassifier
@@ -20,7 +20,7 @@ from memeblend.models.text import TextClassifier
 ModelKind = Literal["text", "image", "fusion", "align"]
 
 
-def model_class(kind: ModelKind) -> type[MemeModel]:
+def model_class(kind: ModelKind) -> type[EncoderModel]:
     """The class of a kind of model.
 
     Raises:
@@ -39,7 +39,7 @@ def model_class(kind: ModelKind) -> type[MemeModel]:
             raise ValueError(f"kind is {kind!r}, expected one of {', '.join(get_args(ModelKind))}")
 
 
-def build_model(kind: ModelKind, config: MemeConfig, clip: CLIPModel) -> MemeModel:
+def build_model(kind: ModelKind, config: MemeConfig, clip: CLIPModel) -> EncoderModel:
     """A new model whose encoders start from a CLIP; their weights are copied.
 
     Args:
@@ -55,7 +55,7 @@ def build_model(kind: ModelKind, config: MemeConfig, clip: CLIPModel) -> MemeMod
     return model
 
 
-def from_branches(kind: ModelKind, config: MemeConfig, text: MemeModel, image: MemeModel) -> MultiModalClassifier:
+def from_branches(kind: ModelKind, config: MemeConfig, text: EncoderModel, image: EncoderModel) -> MultiModalClassifier:
     """A multi-modal model that starts from trained uni-modal ones; see `MultiModalClassifier.from_branches`.
 
     Raises:
@@ -71,7 +71,7 @@ def from_branches(kind: ModelKind, config: MemeConfig, text: MemeModel, image: M
     return found.from_branches(config, text, image)
 
 
-def load_model(kind: ModelKind, folder: str | Path) -> MemeModel:
+def load_model(kind: ModelKind, folder: str | Path) -> EncoderModel:
     """A model from the folder that its `save_pretrained` wrote, ready to predict, without network.
 
     Raises:
@@ -83,5 +83,5 @@ def load_model(kind: ModelKind, folder: str | Path) -> MemeModel:
         raise ModelError(f"Expected a saved {expected.__name__} in '{folder}', found architectures {found!r}.")
     fix = "Its files are cut short or altered: copy the folder again, or train the model again."
     model = read_model(expected, str(folder), local=True, fix=fix)
-    assert isinstance(model, MemeModel)
+    assert isinstance(model, EncoderModel)
     return model

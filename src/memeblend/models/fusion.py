@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from memeblend.models.attention import AttentionBlock
-from memeblend.models.base import LabelTaskLogits
 from memeblend.models.config import MemeConfig
 from memeblend.models.encoders import ClipStates, last_positions
 from memeblend.models.heads import LabelTaskHeads
@@ -23,6 +22,8 @@ class FusionClassifier(MultiModalClassifier):
     shrinks it to .0006 after six blocks, Hugging Face's to .00001.
     """
 
+    fusion_reads = "tokens"
+
     def __init__(self, config: MemeConfig) -> None:
         super().__init__(config)
         width = config.text_width
@@ -36,8 +37,8 @@ class FusionClassifier(MultiModalClassifier):
         self.fused_heads = LabelTaskHeads(2 * width, config.num_classes(), config.head_dropout)
         self.post_init()
 
-    def fuse(self, text: ClipStates, image: ClipStates, attention_mask: Tensor) -> LabelTaskLogits:
-        """Equations 5 and 6; see `MultiModalClassifier.fuse`."""
+    def fused_state(self, text: ClipStates, image: ClipStates, attention_mask: Tensor) -> Tensor:
+        """F_cls [B, 2 d_t] of equations 5 and 6; see `MultiModalClassifier.fused_state`."""
         states = torch.cat([text.tokens, self.image_projection(image.tokens)], dim=1)  # E [B, T + 1 + P, d_t]
         image_mask = attention_mask.new_ones(image.tokens.shape[:2])
         key_mask = torch.cat([attention_mask, image_mask], dim=1).bool()  # [B, T + 1 + P]
@@ -46,6 +47,4 @@ class FusionClassifier(MultiModalClassifier):
         length = attention_mask.shape[1]
         rows = torch.arange(len(states), device=states.device)
         position = last_positions(attention_mask) if self.config.text_state == "eos" else torch.zeros_like(rows)
-        fused = torch.cat([states[rows, position], states[:, length]], dim=1)  # F_cls [B, 2 d_t]
-        logits: LabelTaskLogits = self.fused_heads(fused)
-        return logits
+        return torch.cat([states[rows, position], states[:, length]], dim=1)

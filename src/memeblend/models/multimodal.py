@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Collection
-from typing import Self
+from collections.abc import Collection, Mapping
+from typing import ClassVar, Self
 
-import torch
 from torch import Tensor, nn
 
 from memeblend.errors import ModelError
-from memeblend.models.base import LabelTaskLogits, MemeModel, MemeOutput
+from memeblend.models.base import EncoderModel, LabelTaskLogits, MemeOutput, Reading
 from memeblend.models.config import MemeConfig
-from memeblend.models.encoders import ClipStates
+from memeblend.models.encoders import ClipStates, text_mask
+from memeblend.models.heads import LabelTaskHeads
 from memeblend.models.image import ImageBranch, ImageClassifier
 from memeblend.models.text import TextBranch, TextClassifier
 
 
-class MultiModalClassifier(MemeModel):
+class MultiModalClassifier(EncoderModel):
     """A text branch, an image branch, and a fusion of their states that predicts.
 
     All three give logits, so that each can be supervised (gradient blending, paper equation 7).
+    A subclass says which states its fusion reads.
     """
 
+    fusion_reads: ClassVar[Reading]
+
     branches = ("text", "image", "fused")
+    fused_heads: LabelTaskHeads
     main_input_name = "input_ids"
 
     def __init__(self, config: MemeConfig) -> None:
@@ -57,12 +61,17 @@ class MultiModalClassifier(MemeModel):
             _copy(getattr(start, name), branch, name)
         return model
 
+    def reads(self, branches: Collection[str]) -> dict[str, Reading]:
+        """What the fusion reads, and all tokens of the text where its branch with the BiLSTM is wanted."""
+        return {"text": "tokens" if "text" in branches else self.fusion_reads, "image": self.fusion_reads}
+
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        *,
-        pixel_values: Tensor,
+        pixel_values: Tensor | None = None,
+        text_tokens: Tensor | None = None,
+        image_tokens: Tensor | None = None,
         branches: Collection[str] | None = None,
     ) -> MemeOutput:
         """Logits of the branches "text", "image" and "fused"; the last one predicts.
@@ -71,12 +80,14 @@ class MultiModalClassifier(MemeModel):
             input_ids: token ids [B, T] of texts that end with their end token, padded on the right.
             attention_mask: [B, T], 1 for tokens and 0 for padding; all tokens when left out.
             pixel_values: normalised pixels [B, 3, S, S].
+            text_tokens: states [B, T, d_t] computed before, in place of input_ids.
+            image_tokens: states [B, 1 + P, d_i] computed before, in place of pixel_values.
             branches: branches whose logits are wanted beside "fused"; all when left out. Prediction needs none,
                 and the BiLSTM behind "text" costs as much as the text encoder.
         """
         wanted = self.branches if branches is None else branches
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        text, image = self.text(input_ids, mask), self.image(pixel_values)
+        mask = text_mask(input_ids, attention_mask, text_tokens)
+        text, image = self.text(input_ids, mask, text_tokens), self.image(pixel_values, image_tokens)
         logits = {}
         if "text" in wanted:
             logits["text"] = self.text.logits(text, mask)
@@ -84,9 +95,21 @@ class MultiModalClassifier(MemeModel):
             logits["image"] = self.image.logits(image)
         return self.output(logits | {"fused": self.fuse(text, image, mask)})
 
-    @abstractmethod
+    def pooled_states(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The states that stand for a meme, of model inputs as `forward` takes them: "text" [B, d_t], "image"
+        [B, d_i], and "fused", which the predicting heads read (see `fused_state`)."""
+        mask = inputs["attention_mask"]
+        text, image = self.text(inputs["input_ids"], mask), self.image(inputs["pixel_values"])
+        return {"text": text.pooled, "image": image.pooled, "fused": self.fused_state(text, image, mask)}
+
     def fuse(self, text: ClipStates, image: ClipStates, attention_mask: Tensor) -> LabelTaskLogits:
-        """Each label task's logits [B, num_classes] from the states of both encoders.
+        """Each label task's logits [B, num_classes]; arguments as `fused_state`."""
+        logits: LabelTaskLogits = self.fused_heads(self.fused_state(text, image, attention_mask))
+        return logits
+
+    @abstractmethod
+    def fused_state(self, text: ClipStates, image: ClipStates, attention_mask: Tensor) -> Tensor:
+        """The input of the heads that predict, [B, d], from the states of both encoders.
 
         Args:
             text: tokens [B, T, d_t] and pooled [B, d_t].

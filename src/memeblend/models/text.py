@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from transformers import CLIPTextModel
 
-from memeblend.models.base import LabelTaskLogits, MemeModel, MemeOutput
+from memeblend.models.base import EncoderModel, LabelTaskLogits, MemeOutput, Reading
 from memeblend.models.config import MemeConfig
-from memeblend.models.encoders import ClipStates, text_states
+from memeblend.models.encoders import ClipStates, rounded, text_mask, text_states
 from memeblend.models.heads import LabelTaskHeads
 
 
@@ -23,6 +23,7 @@ class TextBranch(nn.Module):
 
     def __init__(self, config: MemeConfig) -> None:
         super().__init__()
+        self.states_type = config.encoder_states
         self.text_model = CLIPTextModel._from_config(config.text_config)
         self.lstm = nn.LSTM(
             config.text_width, config.lstm_hidden_size, config.lstm_layers, batch_first=True, bidirectional=True
@@ -30,9 +31,19 @@ class TextBranch(nn.Module):
         self.pooled_heads = LabelTaskHeads(config.text_width, config.num_classes(), config.head_dropout)
         self.sequence_heads = LabelTaskHeads(2 * config.lstm_hidden_size, config.num_classes(), config.head_dropout)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> ClipStates:
-        """States of texts; arguments as `text_states`."""
-        return text_states(self.text_model, input_ids, attention_mask)
+    def forward(self, input_ids: Tensor | None, attention_mask: Tensor, tokens: Tensor | None = None) -> ClipStates:
+        """States of texts.
+
+        Args:
+            input_ids: as `text_states`.
+            attention_mask: of the tokens, [B, T].
+            tokens: states [B, T, d_t] computed before by this branch; then the encoder isn't run. The end token
+                alone, as T = 1, will do where only pooled states are read.
+        """
+        if tokens is None:
+            assert input_ids is not None, "text_mask refused this"
+            tokens = text_states(self.text_model, input_ids, attention_mask).tokens
+        return ClipStates.of_text(rounded(tokens.float(), self.states_type), attention_mask)
 
     def logits(self, states: ClipStates, attention_mask: Tensor) -> LabelTaskLogits:
         """Each label task's logits x_t [B, num_classes] from the texts' states and mask [B, T]."""
@@ -47,7 +58,7 @@ class TextBranch(nn.Module):
         return torch.cat([hidden[-2], hidden[-1]], dim=1)
 
 
-class TextClassifier(MemeModel):
+class TextClassifier(EncoderModel):
     """CLIP-text: classifies a meme by its text alone."""
 
     branches = ("text",)
@@ -58,11 +69,16 @@ class TextClassifier(MemeModel):
         self.text = TextBranch(config)
         self.post_init()
 
+    def reads(self, branches: Collection[str]) -> dict[str, Reading]:
+        """All tokens, for the BiLSTM."""
+        return {"text": "tokens"}
+
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         pixel_values: Tensor | None = None,
+        text_tokens: Tensor | None = None,
         branches: Collection[str] | None = None,
     ) -> MemeOutput:
         """Logits of the "text" branch.
@@ -71,7 +87,12 @@ class TextClassifier(MemeModel):
             input_ids: token ids [B, T] of texts that end with their end token, padded on the right.
             attention_mask: [B, T], 1 for tokens and 0 for padding; all tokens when left out.
             pixel_values: not read; taken so that all models are called alike.
+            text_tokens: states [B, T, d_t] computed before, in place of input_ids.
             branches: not read; there is one.
         """
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        return self.output({"text": self.text.logits(self.text(input_ids, mask), mask)})
+        mask = text_mask(input_ids, attention_mask, text_tokens)
+        return self.output({"text": self.text.logits(self.text(input_ids, mask, text_tokens), mask)})
+
+    def pooled_states(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The "text" state [B, d_t] of model inputs as `forward` takes them: the end token's (paper section 3)."""
+        return {"text": self.text(inputs["input_ids"], inputs["attention_mask"]).pooled}

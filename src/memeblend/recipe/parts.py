@@ -6,7 +6,7 @@ Defaults here are those of `tiny`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
@@ -183,6 +183,14 @@ class Ensemble(Part):
     pools: dict[str, tuple[str, ...]] = {}
     """Named parts of the candidates whose best ensemble is reported beside the chosen one (the paper's Ensemble-1 and
     Ensemble-2)."""
+    pool: str = ""
+    """The pool that the chosen ensemble comes from; empty offers all candidates."""
+
+    @model_validator(mode="after")
+    def _pool_exists(self) -> Self:
+        if self.pool and self.pool not in self.pools:
+            raise ValueError(f"pool is '{self.pool}', but pools has {', '.join(self.pools) or 'none'}")
+        return self
 
 
 class Decisions(Part):

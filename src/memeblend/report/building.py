@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memeblend.ensemble.combining import combine
 from memeblend.ensemble.selection import EnsembleChoice
-from memeblend.ensemble.voting import blend
 from memeblend.evaluation.evaluate import evaluate_table
 from memeblend.evaluation.intervals import paired_bootstrap
-from memeblend.evaluation.metrics import METRICS, confusion_counts, score_of_counts, task_means
+from memeblend.evaluation.metrics import METRICS, task_means
 from memeblend.evaluation.tables import PredictionTable
 from memeblend.labels import LabelTask, present_probabilities
+from memeblend.report.choosing import cost_picture, decision_study, pool_scores, weighted_f1_on
 from memeblend.report.given import ROLES, ReportInput
 from memeblend.report.wrong import wrong_memes
 
@@ -34,7 +35,8 @@ class Judged:
     Attributes:
         task: the label task, trained or derived.
         tables: the candidates' tables.
-        ensemble: the chosen ensemble's table.
+        voted: the chosen ensemble's table by its vote.
+        ensemble: the same as its decision rule decides.
         choice: the chosen ensemble (of the label task it derives from, where derived).
         prior: class shares of the fit splits [num_classes].
         derived_from: name of the label task it derives from, or None.
@@ -42,6 +44,7 @@ class Judged:
 
     task: LabelTask
     tables: Mapping[str, PredictionTable]
+    voted: PredictionTable
     ensemble: PredictionTable
     choice: EnsembleChoice
     prior: NDArray[np.float64]
@@ -59,6 +62,7 @@ class Judged:
             self,
             task=ensemble.label_task,
             tables={name: table.derived() for name, table in self.tables.items()},
+            voted=self.voted.derived(),
             ensemble=ensemble,
             prior=present_probabilities(self.prior[None])[0],
             derived_from=self.task.name,
@@ -76,7 +80,9 @@ def build_report(given: ReportInput) -> dict[str, Any]:
         "title", "data", "recipe", "seed", "manifest_fingerprint", "synthetic", "roles", "notes", "seconds";
         "summary": a sentence for each label task; "label_tasks": by name, derived ones included, with the
         ensemble's judgement (`evaluate_table`), every candidate's scores on the report and select roles, the
-        choice of members and their agreement; "means": the weighted F1 of tasks A, B and C on the report role
+        choice of members and their agreement, and of a trained one "expected" (what nested cross-validation says of
+        the choice), "pools", "costs" (score against milliseconds) and "decisions" (what other ways to decide would
+        gain); "means": the weighted F1 of tasks A, B and C on the report role
         by candidate; "table": models by label tasks for both roles; "class_balance", "curves" and "wrong_memes".
 
     Raises:
@@ -117,18 +123,19 @@ def _judged(given: ReportInput) -> list[Judged]:
     found = []
     for task in given.label_tasks:
         tables, choice = given.tables_of(task), given.choices[task.name]
-        ensemble = blend([tables[name] for name in choice.members])
-        one = Judged(task, tables, ensemble, choice, given.prior(task))
+        voted = combine(list(tables.values()), choice)
+        ensemble = given.rules[task.name].apply(voted) if task.name in given.rules else voted
+        one = Judged(task, tables, voted, ensemble, choice, given.prior(task))
         found += [one, one.derived()] if task.intensity else [one]
     return found
 
 
 def _label_task(given: ReportInput, one: Judged) -> dict[str, Any]:
     report, select = list(given.roles["report"]), list(given.roles["select"])
-    select_scores = {name: _score_on(table, select) for name, table in one.tables.items()}
+    select_scores = {name: weighted_f1_on(table, select) for name, table in one.tables.items()}
     ensemble = evaluate_table(one.ensemble, report, one.prior, seed=given.seed)
-    ensemble["select_weighted_f1"] = _score_on(one.ensemble, select)
-    return {
+    ensemble["select_weighted_f1"] = weighted_f1_on(one.ensemble, select)
+    found: dict[str, Any] = {
         "kind": one.task.kind,
         "classes": list(one.task.classes),
         "derived_from": one.derived_from,
@@ -143,6 +150,14 @@ def _label_task(given: ReportInput, one: Judged) -> dict[str, Any]:
             for name, table in one.tables.items()
         },
     }
+    if one.derived_from is None:
+        found |= {
+            "expected": given.expected.get(one.task.name),
+            "pools": pool_scores(given, one.task, one.tables),
+            "costs": cost_picture(given, one.choice, one.tables),
+            "decisions": decision_study(given, one.task, one.voted),
+        }
+    return found
 
 
 def _candidate(found: dict[str, Any], select_score: float | None) -> dict[str, Any]:
@@ -150,18 +165,9 @@ def _candidate(found: dict[str, Any], select_score: float | None) -> dict[str, A
     return kept | {"select_weighted_f1": select_score}
 
 
-def _score_on(table: PredictionTable, splits: Sequence[str]) -> float | None:
-    """Weighted F1 on some splits; None where the table has no labelled meme of them."""
-    part = table.take(np.isin(table.splits, splits)).labelled()
-    if len(part) == 0:
-        return None
-    counts = confusion_counts(part.labels, part.predicted, table.label_task.num_classes)
-    return float(score_of_counts(counts, "weighted_f1"))
-
-
 def _best_constant_on(table: PredictionTable, splits: Sequence[str]) -> float | None:
     constants = [
-        _score_on(replace(table, decisions=np.full(len(table), index)), splits)
+        weighted_f1_on(replace(table, decisions=np.full(len(table), index)), splits)
         for index in range(table.label_task.num_classes)
     ]
     return max((score for score in constants if score is not None), default=None)
@@ -262,6 +268,8 @@ def _table(label_tasks: Mapping[str, Mapping[str, Any]], role: str) -> dict[str,
         {"model": name, "scores": [entry["candidates"].get(name, {}).get(key) for entry in trained.values()]}
         for name in candidates
     ]
+    pools = dict.fromkeys(name for entry in trained.values() for name in entry["pools"])
+    rows += [{"model": name, "scores": [entry["pools"][name][key] for entry in trained.values()]} for name in pools]
     rows.append({"model": ENSEMBLE_ROW, "scores": [entry["ensemble"][key] for entry in trained.values()]})
     constants = [
         entry["ensemble"]["baselines"]["best_constant"] if role == "report" else entry["best_constant_on_select"]

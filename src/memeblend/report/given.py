@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memeblend.decisions import DecisionRule, DecisionSettings
+from memeblend.ensemble.cost import CandidateCost
 from memeblend.ensemble.selection import EnsembleChoice
 from memeblend.errors import PredictionError, Problem
 from memeblend.evaluation.tables import PredictionTable
@@ -32,6 +34,12 @@ class ReportInput:
         tables: a prediction table for every candidate and label task, covering the select and report splits;
             candidates are shown in order of appearance.
         choices: the chosen ensemble of each label task.
+        pools: named parts of the candidates, with the best ensemble of each label task.
+        expected: for each label task what nested cross-validation says of ways to choose, as plain JSON types
+            (`HonestScore.to_dict` by name; under "gain" a paired difference).
+        costs: what each candidate costs; those measured elsewhere may be missing.
+        rules: how each label task's probabilities become decisions; those left out leave the vote as it is.
+        decisions: what the recipe asks of these rules, for each label task; studied beside the other ways to decide.
         class_counts: split -> label task -> class -> number of memes; the fit splits' counts give the baselines.
         curves: candidate -> the Hugging Face Trainer's log: entries with "epoch" and "loss" (training), or
             "eval_weighted_f1" (or another score) on the select split.
@@ -54,6 +62,11 @@ class ReportInput:
     tables: Sequence[PredictionTable]
     choices: Mapping[str, EnsembleChoice]
     class_counts: Mapping[str, Mapping[str, Mapping[str, int]]]
+    pools: Mapping[str, Mapping[str, EnsembleChoice]] = field(default_factory=dict)
+    expected: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    costs: Mapping[str, CandidateCost] = field(default_factory=dict)
+    rules: Mapping[str, DecisionRule] = field(default_factory=dict)
+    decisions: Mapping[str, DecisionSettings] = field(default_factory=dict)
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()

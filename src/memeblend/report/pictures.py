@@ -43,8 +43,8 @@ _LEGEND_COLUMNS = 3
 
 
 def kind_of(candidate: str) -> str:
-    """Colour name of a candidate, by its kind ("fusion-0" is a "fusion")."""
-    kind = candidate.partition("-")[0].partition(" ")[0]
+    """Colour name of a candidate, by its kind ("fusion_frozen-0" is a "fusion")."""
+    kind = candidate.partition("-")[0].partition(" ")[0].partition("_")[0]
     return kind if kind in _KINDS else "other"
 
 
@@ -91,6 +91,38 @@ def candidates(entry: Mapping[str, Any]) -> str:
         )  # fmt: skip
 
     return _svg(draw, height=0.25 * len(rows) + 1.0)
+
+
+def costs(entry: Mapping[str, Any]) -> str:
+    """Score where the choice looked against milliseconds a meme, for candidates and ensembles whose cost is known."""
+    points = [point for point in entry["costs"] if point["milliseconds"] is not None]
+    front = [point for point in points if point["on_front"]]
+
+    def draw(axes: Axes) -> None:
+        axes.step(
+            [point["milliseconds"] for point in front],
+            [point["score"] for point in front],
+            where="post",
+            color=_light("line"),
+            linewidth=1.4,
+        )
+        for point in points:
+            members = point["members"]
+            colour = kind_of(members[0]) if len(members) == 1 else "soft"
+            style: dict[str, Any] = {"marker": "o", "markersize": 5}
+            if point["chosen"]:
+                colour, style = "ink", {"marker": "D", "markersize": 7}
+            face = _light(colour) if len(members) == 1 or point["chosen"] else "none"
+            axes.plot([point["milliseconds"]], [point["score"]], color=_light(colour), markerfacecolor=face, **style)
+            if len(members) == 1:
+                where = (point["milliseconds"], point["score"])
+                axes.annotate(_shortened(members[0]), where, (4, 3), textcoords="offset points", fontsize=6.5)
+        axes.set_xscale("log")
+        axes.set(xlabel="milliseconds a meme (as measured)", ylabel=metric_words(entry["members"]["objective"]))
+        axes.grid(color=_light("line"), linewidth=0.5)
+        _legend(axes, [("ink", "D", "chosen"), ("soft", "o", "candidate"), ("soft", "open", "best of its size")])
+
+    return _svg(draw, height=3.0)
 
 
 def confusion(entry: Mapping[str, Any]) -> str:

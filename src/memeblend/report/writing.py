@@ -92,11 +92,12 @@ def _pictures(report: Mapping[str, Any]) -> dict[str, Any]:
     def uri(draw: Callable[..., str], *args: Any) -> str:
         return _data_uri(draw(*args).encode(), "image/svg+xml")
 
-    def of_label_task(name: str, entry: Mapping[str, Any]) -> dict[str, str]:
+    def of_label_task(name: str, entry: Mapping[str, Any]) -> dict[str, str | None]:
         balance, ordered = report["class_balance"][name], entry["kind"] != "nominal"
         return {
             "candidates": uri(pictures.candidates, entry),
             "confusion": uri(pictures.confusion, entry),
+            "costs": uri(pictures.costs, entry) if entry["costs"] else None,
             "class_balance": uri(pictures.class_balance, balance, entry["classes"], ordered),
         }
 

@@ -13,7 +13,7 @@ from memeblend.errors import RecipeError
 from memeblend.files import digest, file_digest
 from memeblend.models.encoders import load_clip, tiny_clip_config
 from memeblend.models.tokenizer import load_tokenizer, train_tokenizer
-from memeblend.recipe.schema import Encoder
+from memeblend.recipe.parts import Encoder
 from memeblend.training.preprocessing import Preprocessor
 
 TINY = "tiny"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from memeblend.labels import MISSING, LabelTask
 from memeblend.losses import cross_entropy, focal, gradient_blend, label_task_loss
-from memeblend.recipe.schema import CrossEntropy, Focal
+from memeblend.recipe.parts import CrossEntropy, Focal
 
 LabelTaskLoss = Callable[[Tensor, Tensor], Tensor]
 """From logits [B, num_classes] and class indices [B] to a scalar."""

@@ -112,6 +112,7 @@ class Memes:
         preprocessor: what made them ready.
         meme_ids: id of each meme.
         paths: image file of each meme, None where it has none.
+        cache_dir: where what is computed from them is kept for another time; None keeps nothing.
     """
 
     texts: list[str]
@@ -119,6 +120,7 @@ class Memes:
     preprocessor: Preprocessor
     meme_ids: list[str]
     paths: list[Path | None]
+    cache_dir: Path | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -182,7 +184,8 @@ def prepare(
     Args:
         manifest: the memes; where they have no images, the result has none.
         preprocessor: what makes them ready.
-        cache_dir: where decoded images are kept for another time; None keeps none.
+        cache_dir: where decoded images, and later the states of frozen encoders, are kept for another time; None
+            keeps none.
         progress: told of images decoded and of all.
 
     Raises:
@@ -194,4 +197,4 @@ def prepare(
     elif manifest.has_images:
         images = decoded_images(manifest, preprocessor.transform, progress)
     paths = [manifest.image_path(row) for row in range(len(manifest))]
-    return Memes(manifest.texts, images, preprocessor, list(manifest.meme_ids), paths)
+    return Memes(manifest.texts, images, preprocessor, list(manifest.meme_ids), paths, cache_dir)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from memeblend.evaluation.metrics import scores
 from memeblend.files import replacing
 from memeblend.labels import MISSING, LabelTask
-from memeblend.recipe.schema import Training
+from memeblend.recipe.parts import Training
 from memeblend.training.objective import Objective
 from memeblend.training.preprocessing import Memes
 from memeblend.training.progress import Progress
@@ -41,6 +41,26 @@ from memeblend.training.progress import Progress
 _STATE = "trainer_state.json"
 _CHECKPOINT_FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
 _CHUNK = 8  # batches that are sorted by length together: little padding, still well mixed
+
+
+class BatchedDataset(Protocol):
+    """Memes that can be trained on and predicted; an item is its row number, a batch is built from rows at once."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Class indices [num_memes, num_label_tasks], -1 where missing."""
+
+    def __len__(self) -> int:
+        """Number of memes."""
+
+    def __getitem__(self, row: int) -> int:
+        """The row itself: `collate` builds a batch from rows."""
+
+    def collate(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """What the model's `forward` takes for some rows, and "labels" [B, num_label_tasks]."""
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Cost of each meme, by which neighbours in a batch are chosen; any unit."""
 
 
 class MemeDataset(Dataset[int]):
@@ -106,7 +126,7 @@ class LengthBatches(Sampler[int]):
 
 @torch.inference_mode()
 def predict_probabilities(
-    model: PreTrainedModel, dataset: MemeDataset, batch_size: int
+    model: PreTrainedModel, dataset: BatchedDataset, batch_size: int
 ) -> dict[str, NDArray[np.float64]]:
     """Class probabilities [num_memes, num_classes] of each label task, in the dataset's order."""
     was_training = model.training
@@ -230,8 +250,8 @@ class TrainJob:
     folder: Path
     training: Training
     objective: Objective
-    fit: MemeDataset
-    select: MemeDataset
+    fit: BatchedDataset
+    select: BatchedDataset
     seed: int
     progress: Progress
 

@@ -1,0 +1,1 @@
+"""Reasons for decisions: attributions to words and patches, modalities, votes, precedents; see `explaining.explain`."""

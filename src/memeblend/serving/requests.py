@@ -1,0 +1,235 @@
+"""From a request's body to uploads, with every problem of it told at once."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from memeblend.errors import Problem
+from memeblend.serving.memes import Upload
+from memeblend.serving.refusals import Refusal
+from memeblend.serving.schemas import BRANCH_MARK, ImagePart, ModerationRequest, PredictRequest, TextPart
+from memeblend.serving.settings import ServerSettings
+
+_FORM_FIELDS = ("image", "text", "meme_id")
+_BYTES_A_CHARACTER = 4
+_NOT_FETCHED = "is an address; remote images are never fetched, so send the image itself in base64"
+_Request = TypeVar("_Request", bound=BaseModel)
+
+
+def predict_json(body: bytes, settings: ServerSettings) -> list[Upload]:
+    """The memes of a JSON body of `/v1/predict`.
+
+    Raises:
+        Refusal: it is no JSON (400), or says something it can't say (422).
+    """
+    request = _validated(PredictRequest, body)
+    _check_number(len(request.memes), "memes", settings)
+    return _collected(
+        lambda problems: [
+            Upload(
+                meme_id=str(position) if meme.meme_id is None else meme.meme_id,
+                text=_text(meme.text or "", f"memes[{position}].text", settings, problems),
+                image=None if meme.image is None else _image(meme.image, f"memes[{position}].image", problems),
+                where=f"memes[{position}].image",
+            )
+            for position, meme in enumerate(request.memes)
+        ]
+    )
+
+
+async def predict_form(headers: Headers, body: bytes, settings: ServerSettings) -> list[Upload]:
+    """The memes of a multipart body of `/v1/predict`: files `image`, and in the same order `text` and `meme_id`.
+
+    Raises:
+        Refusal: it is not multipart (400), or says something it can't say (422).
+    """
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    parser = MultiPartParser(
+        headers,
+        stream(),
+        max_files=settings.max_memes,
+        max_fields=2 * settings.max_memes,
+        max_part_size=_BYTES_A_CHARACTER * settings.max_text_characters,
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise Refusal(400, "bad_multipart", f"The body is not multipart as expected: {error.message}") from error
+    except KeyError as error:
+        raise Refusal(400, "bad_multipart", "The content type names no boundary between the parts.") from error
+    try:
+        return await _form_uploads(form, settings)
+    finally:
+        await form.close()
+
+
+async def _form_uploads(form: FormData, settings: ServerSettings) -> list[Upload]:
+    problems = [
+        Problem(name, f"is not a field of this form; they are {', '.join(_FORM_FIELDS)}")
+        for name in dict.fromkeys(form)
+        if name not in _FORM_FIELDS
+    ]
+    images: list[bytes] = []
+    for position, part in enumerate(form.getlist("image")):
+        if isinstance(part, UploadFile):
+            images.append(await part.read())
+        else:
+            problems.append(Problem(f"image[{position}]", "is text, expected a file"))
+    texts, meme_ids = (_form_texts(form, name, problems) for name in ("text", "meme_id"))
+    number = len(images) or len(texts)
+    if not number and not problems:
+        problems.append(Problem("form", "holds neither image nor text"))
+    problems += [
+        Problem(name, f"comes {len(values)} times for {number} memes, expected once for each or not at all")
+        for name, values in (("text", texts), ("meme_id", meme_ids))
+        if len(values) not in (0, number)
+    ]
+    if problems:
+        raise _invalid(problems)
+    _check_number(number, "image" if images else "text", settings)
+    return _collected(
+        lambda found: [
+            Upload(
+                meme_id=meme_ids[position] if meme_ids else str(position),
+                text=_text(texts[position] if texts else "", f"text[{position}]", settings, found),
+                image=images[position] if images else None,
+                where=f"image[{position}]",
+            )
+            for position in range(number)
+        ]
+    )
+
+
+def _form_texts(form: FormData, name: str, problems: list[Problem]) -> list[str]:
+    values = form.getlist(name)
+    problems += [
+        Problem(f"{name}[{position}]", "is a file, expected text")
+        for position, value in enumerate(values)
+        if isinstance(value, UploadFile)
+    ]
+    return [value for value in values if isinstance(value, str)]
+
+
+def moderation_json(body: bytes, settings: ServerSettings) -> list[Upload]:
+    """The inputs of a body of `/v1/moderations`: one upload for each result.
+
+    Raises:
+        Refusal: it is no JSON (400), or says something it can't say (422).
+    """
+    given = _validated(ModerationRequest, body).input
+    if isinstance(given, str):
+        given = [given]
+    _check_number(len(given), "input", settings)
+    texts = [one for one in given if isinstance(one, str)]
+    if texts:
+        return _collected(
+            lambda problems: [
+                Upload(str(position), _text(text, f"input[{position}]", settings, problems), None, f"input[{position}]")
+                for position, text in enumerate(texts)
+            ]
+        )
+    parts = [one for one in given if not isinstance(one, str)]
+    return _collected(lambda problems: [_of_parts(parts, settings, problems)])
+
+
+def _of_parts(parts: Sequence[TextPart | ImagePart], settings: ServerSettings, problems: list[Problem]) -> Upload:
+    """The one meme that the parts of a moderation's input make."""
+    text = "\n".join(part.text for part in parts if isinstance(part, TextPart))
+    image = None
+    places = [position for position, part in enumerate(parts) if isinstance(part, ImagePart)]
+    problems += [Problem(f"input[{position}]", "is a second image, expected one at most") for position in places[1:]]
+    for position in places[:1]:
+        part = parts[position]
+        assert isinstance(part, ImagePart), "places are those of image parts"
+        where = f"input[{position}].image_url.url"
+        if part.image_url.url[:5].lower() == "data:":
+            image = _image(part.image_url.url, where, problems)
+        else:
+            problems.append(Problem(where, f"{_NOT_FETCHED}, as a data: URI"))
+    return Upload("0", _text(text, "input", settings, problems), image, "input")
+
+
+def _validated(kind: type[_Request], body: bytes) -> _Request:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        if faults[0]["type"] == "json_invalid":
+            raise Refusal(400, "bad_json", f"The body is not JSON: {faults[0]['msg']}.") from error
+        raise _invalid([Problem(_place(fault["loc"]), fault["msg"]) for fault in faults]) from error
+
+
+def _place(location: Sequence[int | str]) -> str:
+    """`memes[3].image` from ("memes", 3, "image"); the names of a union's branches are left out."""
+    place = ""
+    in_parts = False
+    for position, part in enumerate(location):
+        if isinstance(part, str) and part.startswith(BRANCH_MARK):
+            in_parts = True
+        elif in_parts and position and isinstance(location[position - 1], int):
+            continue  # which kind of part it was taken for
+        elif isinstance(part, int):
+            place += f"[{part}]"
+        else:
+            place += f".{part}" if place else part
+    return place or "body"
+
+
+def _collected(read: Callable[[list[Problem]], list[Upload]]) -> list[Upload]:
+    """Uploads, read by something that notes problems; refused when there are any, or when one holds nothing."""
+    problems: list[Problem] = []
+    uploads = read(problems)
+    if problems:
+        raise _invalid(problems)
+    empty = [
+        Problem(upload.where.removesuffix(".image"), "holds neither text nor image")
+        for upload in uploads
+        if upload.image is None and not upload.text.strip()
+    ]
+    if empty:
+        raise _invalid(empty)
+    return uploads
+
+
+def _invalid(problems: Sequence[Problem]) -> Refusal:
+    return Refusal(422, "invalid_request", "The request can't be served as it is.", problems=problems)
+
+
+def _check_number(number: int, where: str, settings: ServerSettings) -> None:
+    if number > settings.max_memes:
+        raise _invalid([Problem(where, f"holds {number} items, more than the {settings.max_memes} of one request")])
+
+
+def _text(text: str, where: str, settings: ServerSettings, problems: list[Problem]) -> str:
+    if len(text) > settings.max_text_characters:
+        allowed = f"{settings.max_text_characters:,}"
+        problems.append(Problem(where, f"has {len(text):,} characters, more than the {allowed} that are allowed"))
+    return text
+
+
+def _image(value: str, where: str, problems: list[Problem]) -> bytes:
+    """The bytes of an image in base64, bare or as a data: URI; b"" and a problem where it is neither."""
+    start = value[:8].lower()
+    if start.startswith("data:"):
+        head, comma, value = value.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            problems.append(Problem(where, "is a data: URI without base64, expected data:image/...;base64,..."))
+            return b""
+    elif start.startswith(("http:", "https:", "file:", "ftp:")):
+        problems.append(Problem(where, _NOT_FETCHED))
+        return b""
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        problems.append(Problem(where, "is not base64"))
+        return b""

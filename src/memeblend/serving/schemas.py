@@ -1,0 +1,207 @@
+"""What goes over the wire. These models belong to the API alone; nothing else of memeblend knows them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+BRANCH_MARK = "~"
+"""Begins the name of a branch of a union, which is no place in a request."""
+
+
+class _Sent(BaseModel):
+    """A part of a request: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class MemeIn(_Sent):
+    """A meme: text, image or both."""
+
+    meme_id: Annotated[str, Field(max_length=200)] | None = None
+    """Comes back in the answer; the meme's position where there is none."""
+    text: str | None = None
+    """The text in the image."""
+    image: str | None = None
+    """The image file in base64, bare or as a `data:` URI. Addresses are never fetched."""
+
+
+class PredictRequest(_Sent):
+    """Memes to classify."""
+
+    memes: Annotated[list[MemeIn], Field(min_length=1)]
+
+
+class TextPart(_Sent):
+    """A text of a moderation's input."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImageAddress(_Sent):
+    """Where an image is: in the address itself."""
+
+    url: str
+    """A `data:` URI; remote addresses are never fetched."""
+    detail: str | None = None
+    """Taken for compatibility, without influence."""
+
+
+class ImagePart(_Sent):
+    """An image of a moderation's input."""
+
+    type: Literal["image_url"]
+    image_url: ImageAddress
+
+
+InputPart = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
+def _branch(value: Any) -> str:
+    """Which form of input a value is meant to be, so that its faults are told of that form alone."""
+    if isinstance(value, list):
+        return BRANCH_MARK + ("texts" if value and isinstance(value[0], str) else "parts")
+    return BRANCH_MARK + "text"
+
+
+class ModerationRequest(_Sent):
+    """A text, several texts (a result for each), or the parts of one meme (one result)."""
+
+    input: Annotated[
+        Annotated[str, Tag(BRANCH_MARK + "text")]
+        | Annotated[list[str], Field(min_length=1), Tag(BRANCH_MARK + "texts")]
+        | Annotated[list[InputPart], Field(min_length=1), Tag(BRANCH_MARK + "parts")],
+        Discriminator(_branch),
+    ]
+    model: str | None = None
+    """Taken for compatibility; a server has one model."""
+
+
+class LabelOut(BaseModel):
+    """What the model says of one label task."""
+
+    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True)
+
+    class_name: str = Field(alias="class")
+    probabilities: dict[str, float]
+    votes: dict[str, str] | None = None
+    """Each member's class; derived label tasks have no votes of their own."""
+
+
+class MemeOut(BaseModel):
+    """What the model says of one meme."""
+
+    meme_id: str
+    label_tasks: dict[str, LabelOut]
+
+
+class PredictAnswer(BaseModel):
+    """A meme for each that was sent, in their order."""
+
+    model: str
+    memes: list[MemeOut]
+
+
+class ModerationResult(BaseModel):
+    """The verdict on one input."""
+
+    flagged: bool
+    categories: dict[str, bool]
+    category_scores: dict[str, float]
+    category_applied_input_types: dict[str, list[Literal["text", "image"]]]
+
+
+class ModerationAnswer(BaseModel):
+    """A result for each input."""
+
+    id: str
+    model: str
+    results: list[ModerationResult]
+
+
+class LabelTaskOut(BaseModel):
+    """A label task of the model."""
+
+    name: str
+    kind: Literal["nominal", "ordinal", "binary"]
+    classes: list[str]
+    derived: bool
+    """Whether it follows from another label task's intensity levels."""
+    members: list[str]
+
+
+class MemberOut(BaseModel):
+    """A member of the model's ensembles."""
+
+    name: str
+    reads: list[Literal["text", "image"]]
+
+
+class CategoryOut(BaseModel):
+    """A category of `/v1/moderations`."""
+
+    name: str
+    threshold: float | None
+    """Score from which it is given; null leaves it to the model's decision."""
+    flags: bool
+    """Whether it makes an input `flagged`."""
+
+
+class LimitsOut(BaseModel):
+    """What a request may hold."""
+
+    max_memes: int
+    max_body_bytes: int
+    max_text_characters: int
+    max_image_bytes: int
+    max_image_pixels: int
+    deadline_s: float
+
+
+class ModelAnswer(BaseModel):
+    """The model that is served."""
+
+    model: str
+    memeblend: str
+    """Version of memeblend that serves it."""
+    label_tasks: list[LabelTaskOut]
+    members: list[MemberOut]
+    categories: list[CategoryOut]
+    limits: LimitsOut
+    scores: dict[str, Any]
+    data: dict[str, Any]
+    card: str
+    """The model card, in Markdown."""
+    folder_changed: bool
+    """Whether the model's folder now holds something else; what was loaded is served until the server restarts."""
+
+
+class Health(BaseModel):
+    """Whether the server is well."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ProblemBody(BaseModel):
+    """One thing that is wrong with a request."""
+
+    where: str
+    what: str
+
+
+class ErrorBody(BaseModel):
+    """Why a request was not served."""
+
+    message: str
+    type: str
+    code: str
+    param: None = None
+    problems: list[ProblemBody]
+
+
+class ErrorAnswer(BaseModel):
+    """The answer to every request that was not served."""
+
+    error: ErrorBody

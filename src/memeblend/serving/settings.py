@@ -1,0 +1,84 @@
+"""What a server may take, how long it may take for it, and who may ask."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from memeblend.data.images import ImageLimits
+
+API_KEY_VARIABLE = "MEMEBLEND_API_KEY"
+"""Environment variable that holds the key clients have to send; unset or empty, everyone may ask."""
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Limits and habits of a server. Sizes are checked before anything is decoded.
+
+    Attributes:
+        max_batch: most memes that the model reads at once.
+        max_wait_s: how long the first meme of a batch waits for others to join it, in seconds.
+        max_queue: most memes that are taken in and not answered yet; more are refused with 429.
+        deadline_s: how long a request may take once it has arrived, in seconds; then it is answered with 504.
+        body_timeout_s: how long a client may take to send its headers, then its body, then to take its answer.
+        max_body_bytes: size of one request's body.
+        max_buffered_bytes: size of all bodies held at one time.
+        max_memes: memes of one request.
+        max_text_characters: characters of one meme's text.
+        image_limits: what an image may be before it is decoded.
+        num_threads: threads of the model; 0 takes every core.
+        api_key: key that clients have to send; "" asks for none.
+        cors_origins: origins whose pages a browser lets read the answers; none by default.
+        thresholds: category -> score from which `/v1/moderations` says yes; others follow the model's decision.
+        flagging: categories that make `/v1/moderations` say `flagged`; empty takes all.
+        log_content: whether logs hold the memes' texts and the messages of unforeseen errors.
+
+    Raises:
+        ValueError: a value that makes no sense; all of them listed.
+    """
+
+    max_batch: int = 32
+    max_wait_s: float = 0.005
+    max_queue: int = 256
+    deadline_s: float = 30.0
+    body_timeout_s: float = 10.0
+    max_body_bytes: int = 32 * 2**20
+    max_buffered_bytes: int = 512 * 2**20
+    max_memes: int = 64
+    max_text_characters: int = 20_000
+    image_limits: ImageLimits = ImageLimits(max_bytes=16 * 2**20, max_pixels=25_000_000)  # noqa: RUF009 (frozen)
+    num_threads: int = 0
+    api_key: str = field(default="", repr=False)
+    cors_origins: tuple[str, ...] = ()
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    flagging: tuple[str, ...] = ()
+    log_content: bool = False
+
+    def __post_init__(self) -> None:
+        positive = (
+            *("max_batch", "max_queue", "deadline_s", "body_timeout_s", "max_body_bytes", "max_buffered_bytes"),
+            *("max_memes", "max_text_characters"),
+        )
+        problems = [
+            f"{name} is {getattr(self, name)}, expected above 0" for name in positive if getattr(self, name) <= 0
+        ]
+        problems += [
+            f"{name} is {getattr(self, name)}, expected 0 or above"
+            for name in ("max_wait_s", "num_threads")
+            if getattr(self, name) < 0
+        ]
+        if self.max_memes > self.max_queue:
+            problems.append(f"max_memes is {self.max_memes}, more than the {self.max_queue} of max_queue")
+        problems += [
+            f"the threshold of '{name}' is {value}, expected between 0 and 1"
+            for name, value in self.thresholds.items()
+            if not 0 <= value <= 1
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+def api_key_from_environment() -> str:
+    """The key that clients have to send, "" for none."""
+    return os.environ.get(API_KEY_VARIABLE, "").strip()
