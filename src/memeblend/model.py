@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -435,6 +436,16 @@ class MemeClassifier:
     def members_(self) -> tuple[str, ...]:
         """Names of all members of the ensembles."""
         return tuple(sorted(self._candidates))
+
+    @property
+    def candidates_(self) -> Mapping[str, Candidate]:
+        """The members by name.
+
+        Raises:
+            ModelError: the classifier is not fitted.
+        """
+        self._check_fitted()
+        return MappingProxyType(self._candidates)
 
     @property
     def preprocessor_(self) -> Preprocessor:

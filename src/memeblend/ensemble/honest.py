@@ -10,8 +10,8 @@ The estimate is of a choice that sees (num_folds - 1) / num_folds of the memes, 
 no unbiased estimate (Bengio and Grandvalet, 2004): the folds share the memes that chose. Resampling the memes alone
 would leave out that other memes would have chosen other members. How much the decisions change between repeats tells
 of that, so the resamples of all repeats are taken together, not averaged; see `HonestScore`. It is still a stand-in:
-where nothing tells the candidates apart and choices are most unstable, the standard error is about a tenth below the
-error made with four repeats of five folds, and about a third below it with a single repeat (measured with eight
+where nothing tells the candidates apart and choices are most unstable, the standard error is 5 to 10 % below the
+error made with four repeats of five folds, and about a quarter below it with a single repeat (measured with eight
 voters of no skill on 300 memes).
 """
 

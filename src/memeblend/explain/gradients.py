@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -186,11 +186,8 @@ def _logits(
     given = {name: value.expand(num, -1) for name, value in inputs.items() if name != "pixel_values"}
     if pixels is not None:
         given["pixel_values"] = pixels
-    if embeds is None:
+    with nullcontext() if embeds is None else _output_replaced(_embedding(model), embeds):
         logits: Tensor = model(**given, branches=()).logits[label_task]
-        return logits
-    with _output_replaced(_embedding(model), embeds):
-        logits = model(**given, branches=()).logits[label_task]
     return logits
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -89,9 +90,7 @@ class Meme:
         edges = np.rint(np.linspace(0, size, self.side + 1)[1:-1])
         return np.searchsorted(edges, np.arange(size), side="right").astype(np.int64)
 
-    def variant(
-        self, *, words: NDArray[np.bool_] | None = None, patches: NDArray[np.bool_] | None = None
-    ) -> Variant:
+    def variant(self, *, words: NDArray[np.bool_] | None = None, patches: NDArray[np.bool_] | None = None) -> Variant:
         """The meme with some of its parts.
 
         Args:
@@ -100,7 +99,7 @@ class Meme:
         """
         text, pixels = self.text, self.pixels
         if words is not None and not words.all():
-            text = " ".join(self.word(place) for place in np.flatnonzero(words))
+            text = " ".join(self.word(place) for place in np.flatnonzero(words).tolist())
         if patches is not None and pixels is not None and not patches.all():
             kept = patches[np.ix_(self.cells, self.cells)]  # [S, S]
             pixels = np.where(kept[:, :, None], pixels, self.grey)
@@ -124,7 +123,7 @@ def word_spans(text: str, max_words: int = MAX_WORDS) -> tuple[Span, ...]:
     if len(spans) <= max_words:
         return tuple(spans)
     edges = np.rint(np.linspace(0, len(spans), max_words + 1)).astype(np.int64).tolist()
-    return tuple((spans[first][0], spans[last - 1][1]) for first, last in zip(edges, edges[1:], strict=False))
+    return tuple((spans[first][0], spans[last - 1][1]) for first, last in pairwise(edges))
 
 
 def token_words(meme: Meme, preprocessor: Preprocessor) -> NDArray[np.int64]:

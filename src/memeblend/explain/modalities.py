@@ -100,8 +100,10 @@ def split_scores(whole: NDArray[np.float64], others: NDArray[np.float64]) -> tup
     return tuple(
         ModalitySplit(
             float(none[:, index].mean()),
-            *means[:, index].tolist(),
-            standard_errors=None if errors is None else tuple(errors[:, index].tolist()),
+            float(means[0, index]),
+            float(means[1, index]),
+            float(means[2, index]),
+            None if errors is None else tuple(errors[:, index].tolist()),
         )
         for index in range(len(whole))
     )

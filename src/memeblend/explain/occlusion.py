@@ -28,7 +28,14 @@ def occluded(meme: Meme, *, text: bool, image: bool) -> list[Variant]:
 
 
 def occlusion(
-    of: str, meme: Meme, whole: NDArray[np.float64], parts: NDArray[np.float64], class_index: int, *, text: bool, image: bool
+    of: str,
+    meme: Meme,
+    whole: NDArray[np.float64],
+    parts: NDArray[np.float64],
+    class_index: int,
+    *,
+    text: bool,
+    image: bool,
 ) -> Attribution:
     """Scores of words and patches: the class's margin for the meme, minus that without the word or patch.
 

@@ -44,9 +44,7 @@ class Shares:
     states: NDArray[np.float64] | None
 
 
-def attention_rollout(
-    candidate: Neural, meme: Meme, preprocessor: Preprocessor, label_task: str
-) -> Attribution:
+def attention_rollout(candidate: Neural, meme: Meme, preprocessor: Preprocessor, label_task: str) -> Attribution:
     """Shares of attention by word and patch.
 
     Args:
@@ -114,9 +112,7 @@ def model_shares(model: EncoderModel, inputs: dict[str, Tensor]) -> Shares:
         row = (both[position] + both[len(text)]) / 2
         return Shares(row[: len(text)].numpy(), row[len(text) :].numpy())
     half = 0.5 if isinstance(model, AlignClassifier) else 1.0
-    return Shares(
-        None if text is None else half * text[-1].numpy(), None if image is None else half * image[0].numpy()
-    )
+    return Shares(None if text is None else half * text[-1].numpy(), None if image is None else half * image[0].numpy())
 
 
 @contextmanager
@@ -161,4 +157,5 @@ def _attention(module: Any, outputs: dict[nn.Module, Tensor], causal: bool) -> T
     scores = torch.einsum("qhd,khd->hqk", query, key) * query.shape[2] ** -0.5
     if causal:
         scores = scores.masked_fill(torch.ones(scores.shape[1:]).triu(1).bool(), -torch.inf)
-    return scores.softmax(dim=2).mean(dim=0)
+    weights: Tensor = scores.softmax(dim=2).mean(dim=0)
+    return weights

@@ -94,9 +94,7 @@ def votes(tables: Sequence[PredictionTable], choice: EnsembleChoice, rule: Decis
     )
 
 
-def _without(
-    by_name: dict[str, PredictionTable], name: str, choice: EnsembleChoice, rule: DecisionRule
-) -> int | None:
+def _without(by_name: dict[str, PredictionTable], name: str, choice: EnsembleChoice, rule: DecisionRule) -> int | None:
     kept = [place for place, member in enumerate(choice.members) if member != name]
     if not kept:
         return None

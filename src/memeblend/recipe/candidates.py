@@ -159,7 +159,7 @@ Features = Literal["text", "image", "fused"]
 
 class _FeatureCandidate(_Candidate):
     features: Annotated[tuple[Features, ...], Field(min_length=1)] = ("text", "image", "fused")
-    """Which pooled states it reads, side by side: text [d_t], image [d_i], fused [d_t + d_i]."""
+    """Which pooled states it reads, side by side: text [d_t], image [d_i], fused [2 d_t] (F_cls of equation 6)."""
     start: Literal["candidates", "encoder"] = "candidates"
     """Take the states from the text, image and fusion candidates of the same number, or from the encoder as it is
     (which has no "fused")."""
