@@ -91,8 +91,8 @@ def test_equal_sums_in_another_order_are_a_tie() -> None:
 
 
 def test_rank_by_hand() -> None:
-    # The first is very sure of class 0, the others mildly of class 1; ranks give 2 + 1 + 0 points, whatever the sureness.
-    # Class 0: 2 + 1 + 0 = 3, class 1: 1 + 2 + 2 = 5, class 2: 0 + 0 + 1 = 1.
+    # The first is very sure of class 0, the others mildly of class 1, and a rank knows no sureness.
+    # Class 0: 2 + 1 + 0 = 3 points, class 1: 0 + 2 + 2 = 4, class 2: 0 + 0 + 1 = 1.
     probabilities = np.array([[[0.98, 0.01, 0.01]], [[0.33, 0.35, 0.32]], [[0.31, 0.36, 0.33]]])
     classes = probabilities.argmax(axis=2)
     # In the first row classes 1 and 2 are equal: neither is below the other, so both get no point.

@@ -59,6 +59,8 @@ def needs(planned: Planned) -> tuple[bool, bool]:
         case LinearCandidate() | BoostingCandidate() | KnnCandidate() as spec:
             fused = "fused" in spec.features
             return fused or "text" in spec.features, fused or "image" in spec.features
+        case OscarCandidate() as spec:
+            return True, spec.regions == "grid"
         case ZeroshotCandidate() as spec:
             return spec.text_weight > 0, spec.text_weight < 1
         case _:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -115,18 +116,13 @@ class PredictionTable:
         """The table of these rows alone.
 
         Args:
-            rows: a mask [num_memes] or row numbers.
+            rows: a mask [num_memes] or distinct row numbers.
         """
-        decisions = None if self.decisions is None else self.decisions[rows]
-        return replace(
-            self,
-            meme_ids=self.meme_ids[rows],
-            splits=self.splits[rows],
-            groups=self.groups[rows],
-            labels=self.labels[rows],
-            probabilities=self.probabilities[rows],
-            decisions=decisions,
-        )
+        part = copy(self)  # rows of a table that was checked need no second check
+        names = ("meme_ids", "splits", "groups", "labels", "probabilities")
+        for name in names if self.decisions is None else (*names, "decisions"):
+            object.__setattr__(part, name, getattr(self, name)[rows])
+        return part
 
     def of_splits(self, names: Iterable[str]) -> PredictionTable:
         """The rows of these splits.

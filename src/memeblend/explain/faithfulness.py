@@ -82,7 +82,7 @@ def areas(ask: Ask, meme: Meme, attributions: Sequence[Attribution], rng: np.ran
             first[order[:num_first]] = True
             variants += [_with(meme, ~first, num_words), _with(meme, first, num_words)]
     curves = ask(variants).reshape(len(orders), NUM_POINTS, 2)
-    found = np.trapezoid(curves, dx=1 / (NUM_POINTS - 1), axis=1)  # [num_orders, 2]
+    found = np.asarray(np.trapezoid(curves, dx=1 / (NUM_POINTS - 1), axis=1))  # [num_orders, 2]
     own, chance = found[: len(scores)].tolist(), found[len(scores) :].mean(axis=0).tolist()
     return [Areas(deletion, insertion, chance[0], chance[1]) for deletion, insertion in own]
 

@@ -140,7 +140,7 @@ class OscarCandidate(NeuralCandidate):
     num_heads: PositiveInt = 4
     """Attention heads when `source` is "tiny"."""
     dropout: Probability = 0.1
-    """Dropout inside BERT and on its pooled [CLS]."""
+    """Dropout inside BERT and on the embedded regions."""
     chain: bool = True
     """In a recipe with joint = false, the first label task starts from `source` and each other one from the first
     (the paper: Task A, then each Task C aspect)."""

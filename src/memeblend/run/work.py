@@ -22,6 +22,7 @@ from memeblend.ensemble.cost import CandidateCost
 from memeblend.evaluation.tables import PredictionTable
 from memeblend.files import digest, replacing_folder, write_json, write_text
 from memeblend.recipe import Recipe, dump_recipe
+from memeblend.recipe.candidates import CandidateSpec, OscarCandidate
 from memeblend.run.choosing import NOTHING, check_pools
 from memeblend.run.folder import (
     RUN_FILE,
@@ -167,6 +168,7 @@ class _Work:
             recipe.joint,
             {task.name: recipe.loss_of(task.name).model_dump(mode="json") for task in tasks},
             [self._fingerprints[name] for name in planned.starts_from],
+            _files_named_by(planned.spec),
         )
         self._fingerprints[planned.name] = fingerprint
         paths = {task.name: table_path(self.folder, planned.name, task) for task in tasks}
@@ -235,6 +237,18 @@ class _Work:
         files = [path for path in candidate_folder(self.folder, name).rglob("*") if path.is_file()]
         cost = CandidateCost(round(milliseconds, 3), sum(path.stat().st_size for path in files))
         write_json(self.folder / "stages" / name / _COST, asdict(cost))
+
+
+def _files_named_by(spec: CandidateSpec) -> dict[str, list[tuple[int, int]]]:
+    """Size and time of the files outside the run that a candidate is made from: a changed file trains anew."""
+    if not isinstance(spec, OscarCandidate):
+        return {}
+    found = {}
+    for name in (spec.source, spec.regions):
+        path = Path(name).expanduser()
+        files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
+        found[name] = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+    return found
 
 
 def _forget_others(folder: Path, kept: set[Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from memeblend import __version__
 from memeblend.labels import with_derived
 from memeblend.serving import requests, schemas
 from memeblend.serving.describing import describe
+from memeblend.serving.logs import log
 from memeblend.serving.memes import Upload
 from memeblend.serving.metrics import CONTENT_TYPE
 from memeblend.serving.moderation import INPUTS, Category, make_categories, moderate
@@ -51,10 +53,12 @@ def create_app(model: ServedModel, settings: ServerSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.start()
+        log(logging.INFO, "ready", model=model.name)
         try:
             yield
         finally:
             await service.stop()
+            log(logging.INFO, "stop")
 
     app = FastAPI(
         title="memeblend",

@@ -133,7 +133,6 @@ def serve(app: FastAPI, listener: socket.socket, settings: ServerSettings) -> No
             raise ModelError("The model failed on its first memes; the log says more.") from error
         except KeyboardInterrupt:
             pass  # uvicorn repeats the signal after it has ended in order
-    log(logging.INFO, "stop")
 
 
 def _shown(settings: ServerSettings) -> dict[str, Any]:
