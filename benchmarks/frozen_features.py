@@ -34,7 +34,7 @@ KINDS: dict[str, tuple[ModelKind, tuple[str, ...]]] = {
     "token_fusion": ("fusion", ("fused",)),  # attention over all tokens and patches
 }
 SIZES = {  # memes, end-to-end epochs, cached epochs
-    "tiny": (320, 3, 5),
+    "tiny": (192, 2, 5),
     "vit_b_32": (32, 1, 5),
 }
 

@@ -32,14 +32,20 @@ MAY_IMPORT = {
     "predictions": {"evaluation"},
     "reporting": {"recipe", "data", "evaluation", "ensemble", "decisions", "report", "run"},
     "model": {
-        "recipe", "data", "evaluation", "ensemble", "decisions", "training", "candidates", "run", "predictions", "report",
-        "reporting",
+        "recipe", "data", "evaluation", "ensemble", "decisions", "training", "candidates", "run", "predictions",
+        "report", "reporting",
     },
     "serving": {
         "recipe", "data", "evaluation", "ensemble", "decisions", "training", "candidates", "predictions", "model",
     },
+    "explain": {
+        "recipe", "data", "models", "evaluation", "ensemble", "decisions", "training", "candidates", "predictions",
+        "model",
+    },
+    "precedents": {"data", "training", "candidates", "model"},
     "cli": {
-        "recipe", "data", "evaluation", "training", "regions", "model", "predictions", "reporting", "run", "serving",
+        "recipe", "data", "evaluation", "training", "regions", "model", "predictions", "precedents", "reporting", "run",
+        "serving", "explain",
     },
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "sklearn", "matplotlib", "pandas", "pyarrow")

@@ -61,14 +61,14 @@ def test_equals_a_loop_over_all_subsets(
 
 
 @given(num=st.integers(1, 5), seed=st.integers(0, 10_000), steps=st.sampled_from([0, 4]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_one_standard_error_is_the_smallest_subset_close_to_the_best(num: int, seed: int, steps: int) -> None:
     tables = candidates(num, 40, seed, steps=steps)
     ranked = by_size_and_name(tables, "accuracy")
     best = -min(ranked)[0]
     # Of the mean of n independent zeros and ones, the jackknife gives sqrt(p (1 - p) / (n - 1)).
     least = best - np.sqrt(best * (1 - best) / 39)
-    expected = min((one for one in ranked if -one[0] >= least - 1e-12), key=lambda one: (one[1], one[0], one[2]))
+    expected = min((one for one in ranked if -one[0] >= least - 1e-9), key=lambda one: (one[1], one[0], one[2]))
     found = search(tables, SearchSettings(objective="accuracy", rule="one_standard_error"))
     assert (found.members, found.rule) == (expected[2], "one_standard_error")
 
@@ -209,7 +209,7 @@ def test_within_a_limit_of_milliseconds() -> None:
     with pytest.raises(PredictionError, match=r"at most 0.5 ms a meme; the cheapest, 'c00', takes 1 ms"):
         search(tables, SearchSettings(max_total_ms=0.5, milliseconds=cost))
     with pytest.raises(PredictionError, match=r"not known:\n  - candidate 'c03': has no milliseconds"):
-        search(tables, SearchSettings(max_total_ms=7, milliseconds={name: 1 for name in ("c00", "c01", "c02")}))
+        search(tables, SearchSettings(max_total_ms=7, milliseconds=dict.fromkeys(("c00", "c01", "c02"), 1)))
 
 
 def test_refusals() -> None:
@@ -227,7 +227,7 @@ def test_refusals() -> None:
     with pytest.raises(PredictionError, match="'c00' predicts it, 'c01' does not"):
         search([fewer[0], fewer[1].take(np.arange(4))])
     turned = replace(SENTIMENT, classes=SENTIMENT.classes[::-1])
-    with pytest.raises(PredictionError, match="candidate 'c01': label task .*positive.*expected"):
+    with pytest.raises(PredictionError, match=r"candidate 'c01': label task .*positive.*expected"):
         search([fewer[0], replace(fewer[1], label_task=turned)])
 
 

@@ -1,11 +1,11 @@
-"""A small model of which every candidate is a member, and its memes made ready."""
+"""A small model of which every candidate is a member, one of text alone, and memes made ready."""
 
 import numpy as np
 import pytest
 
 from memeblend import Manifest, MemeClassifier
 from memeblend.training.preprocessing import prepare
-from small_runs import small_data, small_recipe
+from small_runs import every_kind_recipe, small_data, small_recipe
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +15,10 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def model(data, tmp_path_factory):
-    return MemeClassifier(small_recipe("ensemble.method=all"), out=tmp_path_factory.mktemp("runs") / "run").fit(data)
+    recipe, kinds = small_recipe("ensemble.method=all"), ("oscar", "boosting", "knn")
+    more = tuple(one for one in every_kind_recipe().candidates if one.kind in kinds)
+    recipe = recipe.model_copy(update={"candidates": (*recipe.candidates, *more)})
+    return MemeClassifier(recipe, out=tmp_path_factory.mktemp("runs") / "run").fit(data)
 
 
 @pytest.fixture(scope="session")

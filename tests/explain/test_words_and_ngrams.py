@@ -53,9 +53,7 @@ def test_every_token_belongs_to_the_word_it_spells(model, text):
     assert (np.diff(inner[inner >= 0]) >= 0).all()
     for place in range(len(meme.words)):
         own = [token for token, word in zip(ids, found, strict=True) if word == place]
-        alone = preprocessor.tokenizer(meme.word(place), add_special_tokens=False, split_special_tokens=True)[
-            "input_ids"
-        ]
+        alone = preprocessor.token_ids([meme.word(place)])[0][1:-1]
         assert own == alone[: len(own)]  # the last words may be cut off
 
 
@@ -129,12 +127,13 @@ def test_words_and_intercept_sum_to_what_tfidf_says(model, text):
 
 def test_a_word_bigram_is_shared_by_its_words(data, tmp_path):
     setting = Setting.make(Manifest.read(data), tmp_path)
-    spec = TfidfCandidate(kind="tfidf", word_ngrams=(2, 2), char_ngrams=(9, 9))  # no word here has nine characters
+    spec = TfidfCandidate(kind="tfidf", word_ngrams=(2, 2), char_ngrams=(9, 9))  # whole words, all of them shorter
     candidate = Tfidf("tfidf-0", spec, 0)
     candidate.fit(setting.context())
     found = linear_contributions(candidate, Meme.make(None, "good thing", setting.memes.preprocessor), "mood", 1)
-    assert dict(found.ngrams).keys() == {"good thing"}
-    assert found.words[0] == found.words[1] == pytest.approx(found.ngrams[0][1] / 2)
+    ngrams = dict(found.ngrams)
+    assert ngrams.keys() == {"good thing", " good ", " thing "}
+    assert found.words == pytest.approx([ngrams[f" {word} "] + ngrams["good thing"] / 2 for word in ("good", "thing")])
 
 
 def test_occlusion_equals_contributions_where_words_do_not_share_anything(data, tmp_path, monkeypatch):

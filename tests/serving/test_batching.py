@@ -183,6 +183,7 @@ def test_what_was_taken_is_answered_before_the_end():
     run(ask())
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_model_that_is_stuck_or_dead_is_noticed():
     gate = threading.Event()
 
@@ -191,7 +192,7 @@ def test_a_model_that_is_stuck_or_dead_is_noticed():
         return echo(memes)
 
     def dies():
-        raise SystemExit
+        raise RuntimeError("no threads")
 
     async def ask():
         one = batcher(stuck)

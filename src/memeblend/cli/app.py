@@ -10,6 +10,7 @@ import typer
 
 from memeblend.cli.ensemble import ensemble_app
 from memeblend.cli.guard import guarded
+from memeblend.cli.precedents import precedents_app
 
 app = typer.Typer(
     name="memeblend",
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 
 app.add_typer(ensemble_app, name="ensemble")
+app.add_typer(precedents_app, name="precedents")
 
 DataArgument = Annotated[Path, typer.Argument(help="A table (.csv, .tsv, .jsonl, .parquet) or a data-set folder.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on in it.")]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from memeblend.cli.output import messages, quiet_libraries
+import typer
+
+from memeblend.cli.guard import guarded
 from memeblend.errors import MemeblendError, MissingExtraError
 
 _PACKAGES = ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client")
@@ -68,6 +71,7 @@ def run_serve(request: ServeRequest) -> None:
             f"`memeblend serve` needs the package {error.name}, which is not installed.",
             fix='Install the extra: pip install "memeblend[serve]"',
         ) from error
+    from memeblend.cli.output import messages, quiet_libraries
     from memeblend.serving.served import ServedModel
     from memeblend.serving.settings import API_KEY_VARIABLE, ServerSettings, api_key_from_environment
 
@@ -89,11 +93,10 @@ def run_serve(request: ServeRequest) -> None:
         )
     except ValueError as error:
         raise MemeblendError(f"These options can't be: {error}.") from error
-    listener = listen(request.host, request.port, settings)
-    with quiet_libraries():
+    shown = f"[{request.host}]" if ":" in request.host else request.host
+    with listen(request.host, request.port, settings) as listener, quiet_libraries():
         messages.print(f"Loading the model of '{request.model}' ...", markup=False, soft_wrap=True)
         app = create_app(ServedModel.load(request.model), settings)
-        shown = f"[{request.host}]" if ":" in request.host else request.host
         messages.print(f"Serving at http://{shown}:{listener.getsockname()[1]} (Ctrl+C stops)", markup=False)
         if not settings.api_key and not request.host.startswith(_LOOPBACK):
             messages.print(f"Anyone who reaches {request.host} may ask: {API_KEY_VARIABLE} is not set.", markup=False)
@@ -119,3 +122,62 @@ def _thresholds(options: Sequence[str]) -> dict[str, float]:
     if wrong:
         raise MemeblendError(f"Expected --threshold NAME=SCORE, found {', '.join(wrong)}.")
     return found
+
+
+def serve(
+    model: Annotated[Path, typer.Argument(help="A model folder or a run.")],
+    host: Annotated[str, typer.Option("--host", help="Address to listen at.")] = ServeRequest.host,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port to listen at; 0 takes a free one.")
+    ] = ServeRequest.port,
+    max_batch: Annotated[
+        int, typer.Option("--max-batch", min=1, help="Most memes that the model reads at once.")
+    ] = ServeRequest.max_batch,
+    max_wait_ms: Annotated[
+        float, typer.Option("--max-wait-ms", min=0, help="How long the first meme of a batch waits for others.")
+    ] = ServeRequest.max_wait_ms,
+    max_queue: Annotated[
+        int, typer.Option("--max-queue", min=1, help="Most memes taken in and not answered yet; more get 429.")
+    ] = ServeRequest.max_queue,
+    max_memes: Annotated[
+        int, typer.Option("--max-memes", min=1, help="Most memes of one request.")
+    ] = ServeRequest.max_memes,
+    max_megabytes: Annotated[
+        float, typer.Option("--max-megabytes", min=0.001, help="Size of one request.")
+    ] = ServeRequest.max_megabytes,
+    deadline: Annotated[
+        float, typer.Option("--deadline", min=0.1, help="Seconds that a request may take; then it gets 504.")
+    ] = ServeRequest.deadline,
+    threads: Annotated[
+        int, typer.Option("--threads", min=0, help="Threads of the model; 0 takes every core.")
+    ] = ServeRequest.threads,
+    threshold: Annotated[
+        list[str],
+        typer.Option("--threshold", help="NAME=SCORE from which /v1/moderations gives a category. May be repeated."),
+    ] = [],  # noqa: B006 (Typer copies it)
+    flag: Annotated[
+        list[str], typer.Option("--flag", help="Only these categories make an input flagged. May be repeated.")
+    ] = [],  # noqa: B006
+    cors_origin: Annotated[
+        list[str], typer.Option("--cors-origin", help="Let pages of this origin read the answers. May be repeated.")
+    ] = [],  # noqa: B006
+    log_content: Annotated[bool, typer.Option("--log-content", help="Let logs hold the memes' texts.")] = False,
+) -> None:
+    """Serve a model over HTTP: predictions, moderation, metrics. MEMEBLEND_API_KEY sets a key that clients need."""
+    request = ServeRequest(
+        model=model,
+        host=host,
+        port=port,
+        max_batch=max_batch,
+        max_wait_ms=max_wait_ms,
+        max_queue=max_queue,
+        max_memes=max_memes,
+        max_megabytes=max_megabytes,
+        deadline=deadline,
+        threads=threads,
+        threshold=threshold,
+        flag=flag,
+        cors_origin=cors_origin,
+        log_content=log_content,
+    )
+    guarded(lambda: run_serve(request))

@@ -180,7 +180,7 @@ def run_evaluate(
     json_output: bool,
 ) -> None:
     """`memeblend evaluate`."""
-    classifier = _load(model)
+    classifier = load_model(model)
     manifest = _read(data, reader, column, allow_outside, classifier.label_tasks_)
     with quiet_libraries():
         found = classifier.evaluate(manifest, split)
@@ -210,8 +210,8 @@ def run_predict(
     """`memeblend predict`."""
     if out is not None:
         check_suffix(out)
-    manifest = _inputs(inputs, texts, reader, column, allow_outside)
-    classifier = _load(model)
+    manifest = read_inputs(inputs, texts, reader, column, allow_outside)
+    classifier = load_model(model)
     if not manifest.has_texts:
         messages.print("These memes come without text; members that read text see an empty one.")
     messages.print(f"Classifying {len(manifest)} meme(s) with {', '.join(classifier.members_)} ...")
@@ -267,7 +267,8 @@ def run_recipes(name: str, json_output: bool) -> None:
         results.print(table)
 
 
-def _load(model: Path) -> Any:
+def load_model(model: Path) -> Any:
+    """The model in a folder, or of a run."""
     messages.print(f"Loading the model in {model} ...", soft_wrap=True)
     from memeblend.model import MemeClassifier
 
@@ -289,8 +290,12 @@ def _read(
     )
 
 
-def _inputs(
-    inputs: Sequence[Path], texts: Sequence[str], reader: str, column: Sequence[str], allow_outside: bool
+def read_inputs(
+    inputs: Sequence[Path],
+    texts: Sequence[str],
+    reader: str = "",
+    column: Sequence[str] = (),
+    allow_outside: bool = False,
 ) -> Manifest:
     """Images with their texts, a folder of images, a table, or a data-set folder."""
     from memeblend.data.loose import IMAGE_SUFFIXES, images_in, loose_memes

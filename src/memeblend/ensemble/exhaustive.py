@@ -41,6 +41,8 @@ _MAX_TABLE = 2**29
 _MAX_CLASSES = 16
 """Classes up to which ballots stay small enough to be ranked; beyond, subsets are added up one by one."""
 _WORD = 64
+_MOST = 0.8
+"""Share of a pair's words to compare from which all are, since filling gaps takes time too."""
 _SUMMED_LOW = 4
 """Candidates whose subsets are added up together where the objective needs probabilities."""
 _WORTH_THREADS = 50_000_000
@@ -97,19 +99,38 @@ def _in_parallel(work: Callable[[Any], None], parts: Iterable[Any], *, threads: 
 
 
 @dataclass(frozen=True, eq=False)
-class _Halves:
-    """Both sides of the comparison.
+class _Pair:
+    """Two classes of which subsets may prefer either.
 
     Attributes:
-        low: [2**num_low, num_pairs * num_columns]; the low half's ballots for the first class over the second.
-        high: [2**num_high, num_pairs * num_columns], what `low` has to reach for the first class to be preferred.
-        segments: [num_columns / 64, num_classes], whether a word of columns holds memes of a true class.
+        classes: both class indices, the lower one first.
+        words: words of memes that are compared [num_compared].
+        place: where these lie among the words of all pairs.
+        fixed: whether the first class is preferred, where all subsets say the same [num_words].
+    """
+
+    classes: tuple[int, int]
+    words: NDArray[np.int64]
+    place: slice
+    fixed: NDArray[np.uint64]
+
+
+@dataclass(frozen=True, eq=False)
+class _Halves:
+    """Both sides of the comparison; columns are memes, in words of 64, pair by pair.
+
+    Attributes:
+        low: [2**num_low, num_columns]; the low half's ballots for the first class over the second.
+        high: [2**num_high, num_columns], what `low` has to reach for the first class to be preferred.
+        pairs: the pairs of classes.
+        segments: [num_words, num_classes], whether a word holds memes of a true class.
         decided: confusion counts [num_classes, num_classes] of the memes that all subsets decide alike.
         support: memes of each true class [num_classes], of all memes.
     """
 
     low: NDArray[Any]
     high: NDArray[Any]
+    pairs: tuple[_Pair, ...]
     segments: NDArray[np.float32]
     decided: NDArray[np.float32]
     support: NDArray[np.float32]
@@ -123,7 +144,7 @@ def _counted(scorer: Scorer, num_low: int) -> NDArray[np.float64]:
     threads = 2**offered.num_candidates * offered.num_memes * num_classes**2 > _WORTH_THREADS
     halves = _halves(scorer, num_low, threads=threads)
     gains = np.empty((2**num_high, 2**num_low))
-    step = max(1, _BUFFER // (_LOW_ROWS * halves.low.shape[1]))
+    step = max(1, _BUFFER // (_LOW_ROWS * max(1, halves.low.shape[1])))
 
     def work(start: int) -> None:
         low = halves.low[start : start + _LOW_ROWS]
@@ -146,16 +167,22 @@ def _counts(prefers: NDArray[np.bool_], halves: _Halves) -> NDArray[np.float32]:
     """Confusion counts of some subsets.
 
     Args:
-        prefers: which class of each pair is preferred [..., num_pairs * num_columns].
+        prefers: whether the first class of each pair is preferred [..., num_columns].
         halves: what was compared.
 
     Returns:
         [num_classes, num_classes, num_subsets], predicted class by true class.
     """
     num_words, num_classes = halves.segments.shape
-    pairs = list(combinations(range(num_classes), 2))
-    bits = np.packbits(prefers.ravel()).view(np.uint64).reshape(-1, len(pairs), num_words)
-    won_by = dict(zip(pairs, np.ascontiguousarray(bits.transpose(1, 0, 2)), strict=True))
+    bits = np.packbits(prefers.ravel()).view(np.uint64).reshape(-1, prefers.shape[-1] // _WORD)
+    won_by = {}
+    for pair in halves.pairs:
+        won = won_by[pair.classes] = np.empty((len(bits), num_words), dtype=np.uint64)
+        if len(pair.words) == num_words:
+            won[...] = bits[:, pair.place]
+        else:
+            won[...] = pair.fixed
+            won[:, pair.words] = bits[:, pair.place]
     counts = np.empty((num_classes, num_classes, len(bits)), dtype=np.float32)
     for one in range(num_classes - 1):
         wins = reduce(np.bitwise_and, (won_by[one, other] for other in range(one + 1, num_classes)))
@@ -169,29 +196,44 @@ def _counts(prefers: NDArray[np.bool_], halves: _Halves) -> NDArray[np.float32]:
 
 
 def _halves(scorer: Scorer, num_low: int, *, threads: bool) -> _Halves:
-    """Make the tables of both halves; columns are memes by true class, each class padded to whole words.
+    """Make the tables of both halves.
 
-    In the padding every candidate is for the last class, whose wins are not counted there.
+    Memes are sorted by true class, each class padded to whole words, and within it by the classes that may win them,
+    so that whole words need no comparison of a pair. In the padding every candidate is for the last class, whose wins
+    are not counted there.
     """
     ballots, labels = scorer.each.ballots, scorer.offered.labels
     num_candidates, num_classes, _ = ballots.shape
-    contested, winner = _contested(ballots)
-    decided = counts_of_many(labels[~contested], winner[None, ~contested], num_classes)[0].astype(np.float32)
+    possible = _possible(ballots)
+    contested = possible.sum(axis=0) > 1
+    winner = possible.argmax(axis=0)[None, ~contested]
+    decided = counts_of_many(labels[~contested], winner, num_classes)[0].astype(np.float32)
     memes = np.flatnonzero(contested)
-    memes = memes[np.argsort(labels[memes], kind="stable")]
+    memes = memes[np.lexsort((2 ** np.arange(num_classes) @ possible[:, memes], labels[memes]))]
     support = np.bincount(labels[memes], minlength=num_classes)
     num_words = np.maximum(-(-support // _WORD), 1)
     segments = np.zeros((num_words.sum(), num_classes), dtype=np.float32)
     segments[np.arange(len(segments)), np.repeat(np.arange(num_classes), num_words)] = 1
-
-    pairs = list(combinations(range(num_classes), 2))
     within = np.arange(len(memes)) - np.repeat(np.cumsum(support) - support, support)
     columns = within + np.repeat((np.cumsum(num_words) - num_words) * _WORD, support)
-    ahead = np.full((num_candidates, len(pairs), len(segments) * _WORD), -1, dtype=np.int64)
-    for index, (one, other) in enumerate(pairs):
-        ahead[:, index, columns] = (ballots[:, one] - ballots[:, other])[:, memes]
-    low, high = _tables(ahead.reshape(num_candidates, -1), num_low, threads=threads)
-    return _Halves(low, high, segments, decided, decided.sum(axis=1) + support.astype(np.float32))
+
+    pairs: list[_Pair] = []
+    parts = []
+    for one, other in combinations(range(num_classes), 2):
+        open_to_both = possible[one] & possible[other]
+        words = np.unique(columns[open_to_both[memes]] // _WORD)
+        if len(words) > _MOST * len(segments) or num_classes == 2:
+            words = np.arange(len(segments))
+        ahead = np.full((num_candidates, len(segments) * _WORD), -1, dtype=np.int64)
+        ahead[:, columns] = (ballots[:, one] - ballots[:, other])[:, memes]
+        preferred = np.zeros(len(segments) * _WORD, dtype=np.bool_)
+        preferred[columns] = possible[one, memes]
+        start = pairs[-1].place.stop if pairs else 0
+        fixed = np.packbits(preferred).view(np.uint64)
+        pairs.append(_Pair((one, other), words, slice(start, start + len(words)), fixed))
+        parts.append(ahead.reshape(num_candidates, -1, _WORD)[:, words].reshape(num_candidates, -1))
+    low, high = _tables(np.concatenate(parts, axis=1), num_low, threads=threads)
+    return _Halves(low, high, tuple(pairs), segments, decided, decided.sum(axis=1) + support.astype(np.float32))
 
 
 def _tables(ahead: NDArray[np.int64], num_low: int, *, threads: bool) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -204,7 +246,8 @@ def _tables(ahead: NDArray[np.int64], num_low: int, *, threads: bool) -> tuple[N
     """
     num_candidates, num_columns = ahead.shape
     if num_candidates <= _UNRANKED:
-        return _sums(ahead[:num_low]), -_sums(ahead[num_low:])
+        high_sums = _sums(ahead[num_low:])
+        return _sums(ahead[:num_low]), np.negative(high_sums, out=high_sums)
     num_high = num_candidates - num_low
     low, high = (np.empty((2**size, num_columns), dtype=np.uint16) for size in (num_low, num_high))
     step = max(1, _SORTED // 2**num_low)
@@ -218,26 +261,26 @@ def _tables(ahead: NDArray[np.int64], num_low: int, *, threads: bool) -> tuple[N
     return low, high
 
 
-def _contested(ballots: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Which memes some subsets may decide otherwise than others, and the winner of those that none does.
+def _possible(ballots: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which classes may win which memes [num_classes, num_memes].
 
-    A class can't win a meme if no member prefers it to a certain other class.
+    A class can't win a meme if no candidate prefers it to a certain other class.
 
     Args:
         ballots: [num_candidates, num_classes, num_memes].
     """
-    num_classes = ballots.shape[1]
     possible = np.ones(ballots.shape[1:], dtype=np.bool_)
-    for a, b in combinations(range(num_classes), 2):
-        prefers = ballots[:, a] >= ballots[:, b]
-        possible[b] &= ~prefers.all(axis=0)
-        possible[a] &= prefers.any(axis=0)
-    return possible.sum(axis=0) > 1, possible.argmax(axis=0)
+    for one, other in combinations(range(len(possible)), 2):
+        prefers = ballots[:, one] >= ballots[:, other]
+        possible[other] &= ~prefers.all(axis=0)
+        possible[one] &= prefers.any(axis=0)
+    return possible
 
 
 def _sums(values: NDArray[np.int64]) -> NDArray[np.int64]:
     """Sums of all subsets [2**num, num_columns] of the rows of an array [num, num_columns]."""
-    sums = np.zeros((2 ** len(values), values.shape[1]), dtype=np.int64)
+    sums = np.empty((2 ** len(values), values.shape[1]), dtype=np.int64)
+    sums[0] = 0
     for bit, row in enumerate(values):
         np.add(sums[: 2**bit], row, out=sums[2**bit : 2 ** (bit + 1)])
     return sums

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from memeblend.ensemble.scoring import MAX_TIMES, Scorer, Sums, standard_error
+from memeblend.ensemble.scoring import MAX_TIMES, Scorer, Sums, one_standard_error_below
 
 _PATIENCE = 4
 """Members taken without a better ensemble after which a bag is done. Above 1, since two even votes tie often."""
@@ -119,7 +119,7 @@ class _Bag:
         gains = np.array(self.gains)
         length = int(np.argmax(gains)) + 1
         if smallest:
-            least = gains[length - 1] - standard_error(self.scorers, self._times(length))
+            least = one_standard_error_below(gains[length - 1], self.scorers, self._times(length))
             length = int(np.argmax(gains >= least)) + 1
         return self._times(length)
 

@@ -40,6 +40,8 @@ MAX_TIMES = 63
 _POINT = 64 * PROBABILITY_STEPS
 _DECIMALS = 12
 """Scores closer than this are the same score reached by another order of additions."""
+_SAME = 1e-9
+"""Far below any standard error, and far above what rounding does to one."""
 _NUM_BLOCKS = 100
 """Blocks of the delete-a-group jackknife."""
 
@@ -215,6 +217,17 @@ class Scorer:
             return np.where(left.any(axis=(1, 2)), self.gains_of_counts(left), np.nan)
         kept = [np.flatnonzero(blocks != block) for block in range(num_blocks)]
         return np.array([float(self._judged(outcome, rows)[0]) if len(rows) else np.nan for rows in kept])
+
+
+def one_standard_error_below(gain: float, scorers: Sequence[Scorer], times: NDArray[np.int64]) -> float:
+    """The least mean gain that is within one standard error of an ensemble's; exactly one is within it.
+
+    Args:
+        gain: the ensemble's mean gain.
+        scorers: of each label task.
+        times: how often each candidate is a member [num_candidates].
+    """
+    return gain - standard_error(scorers, times) - _SAME
 
 
 def standard_error(scorers: Sequence[Scorer], times: NDArray[np.int64]) -> float:

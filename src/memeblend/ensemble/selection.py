@@ -18,7 +18,7 @@ from memeblend.ensemble.exhaustive import (
 )
 from memeblend.ensemble.greedy import greedy
 from memeblend.ensemble.offered import Offered
-from memeblend.ensemble.scoring import Scorer, standard_error
+from memeblend.ensemble.scoring import Scorer, one_standard_error_below
 from memeblend.ensemble.voting import UNITS, Voting
 from memeblend.errors import PredictionError, Problem
 from memeblend.evaluation.metrics import LOWER_IS_BETTER, Objective
@@ -295,7 +295,7 @@ def _exhaustive(scorers: Sequence[Scorer], budget: _Budget, *, smallest: bool) -
     least = gains.max()
     if smallest:
         best = int(np.argmax(gains))
-        least -= standard_error(scorers, subset_members(best, num_candidates))
+        least = one_standard_error_below(float(least), scorers, subset_members(best, num_candidates))
     within = np.flatnonzero(gains >= least)
     sizes = subset_sizes(num_candidates)[within]
     within = within[sizes == sizes.min()]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ from memeblend.explain.votes import decide_alone, votes
 from memeblend.labels import LabelTask
 from memeblend.model import MemeClassifier
 from memeblend.recipe.candidates import AlignCandidate, FusionCandidate
-from memeblend.training.preprocessing import Memes
+from memeblend.training.preprocessing import Memes, Preprocessor
 
 NUM_PRECEDENTS = 5
 
@@ -181,8 +181,16 @@ def _task(asked: _Asked, task: LabelTask, class_name: str | None, cheap: bool, n
     by_name = {table.candidate: table.probabilities for table in tables}
     attributions = [asked.occlusion(ENSEMBLE, probabilities, explained)]
     for name in choice.members:
-        attributions += _of_member(asked, model.candidates_[name], task, explained, cheap)
-        attributions.append(asked.occlusion(name, by_name[name], explained))
+        member = model.candidates_[name]
+        attributions += own_attributions(member, asked.meme, model.preprocessor_, task.name, explained, cheap=cheap)
+        found = asked.occlusion(name, by_name[name], explained)
+        attributions.append(
+            replace(
+                found,
+                words=found.words if member.needs_text else None,
+                patches=found.patches if member.needs_image else None,
+            )
+        )
     return TaskExplanation(
         label_task=task,
         decided=decided,
@@ -198,19 +206,36 @@ def _task(asked: _Asked, task: LabelTask, class_name: str | None, cheap: bool, n
     )
 
 
-def _of_member(
-    asked: _Asked, candidate: Candidate, task: LabelTask, class_index: int, cheap: bool
+def own_attributions(
+    candidate: Candidate,
+    meme: Meme,
+    preprocessor: Preprocessor,
+    label_task: str,
+    class_index: int,
+    *,
+    cheap: bool = False,
 ) -> list[Attribution]:
-    """Attributions that a member's own form allows."""
-    preprocessor = asked.model.preprocessor_
+    """Attributions that a candidate's own form allows; none for what only occlusion can explain.
+
+    Args:
+        candidate: a fitted candidate.
+        meme: with an image where the candidate reads images.
+        preprocessor: the one that the candidate was trained with.
+        label_task: name of the label task.
+        class_index: the class to explain.
+        cheap: leave out integrated gradients.
+
+    Raises:
+        MissingExtraError: Captum is not installed, and `cheap` was not asked for.
+    """
     match candidate:
         case Neural():
-            found = [attention_rollout(candidate, asked.meme, preprocessor, task.name)]
-            if not cheap:
-                found.insert(0, integrated_gradients(candidate, asked.meme, preprocessor, task.name, class_index))
-            return found
+            rollout = attention_rollout(candidate, meme, preprocessor, label_task)
+            if cheap:
+                return [rollout]
+            return [integrated_gradients(candidate, meme, preprocessor, label_task, class_index), rollout]
         case Tfidf():
-            linear = linear_contributions(candidate, asked.meme, task.name, class_index)
+            linear = linear_contributions(candidate, meme, label_task, class_index)
             return [] if linear is None else [linear]
         case _:
             return []

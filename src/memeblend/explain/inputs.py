@@ -127,7 +127,8 @@ def word_spans(text: str, max_words: int = MAX_WORDS) -> tuple[Span, ...]:
 
 
 def token_words(meme: Meme, preprocessor: Preprocessor) -> NDArray[np.int64]:
-    """The word that each token of the text belongs to [T]: the one it shares most characters with; -1 for none."""
+    """The word that each token of the text belongs to [T]: the one it shares most characters with, or the next one
+    for white space before it. The begin and end tokens, which are first and last, belong to none: -1."""
     encoded = preprocessor.tokenizer(
         meme.text,
         add_special_tokens=True,
@@ -139,10 +140,13 @@ def token_words(meme: Meme, preprocessor: Preprocessor) -> NDArray[np.int64]:
     assert encoded["input_ids"] == preprocessor.token_ids([meme.text])[0], "offsets are of other tokens"
     starts, ends = (np.array([span[side] for span in meme.words], dtype=np.int64) for side in (0, 1))
     found = np.full(len(encoded["input_ids"]), -1, dtype=np.int64)
-    for token, (start, end) in enumerate(encoded["offset_mapping"]):
+    for token, (start, end) in list(enumerate(encoded["offset_mapping"]))[1:-1]:
         shared = np.minimum(ends, end) - np.maximum(starts, start)
+        following = np.flatnonzero(ends > start)
         if len(shared) and shared.max() > 0:
             found[token] = shared.argmax()
+        elif len(following):
+            found[token] = following[0]
     return found
 
 

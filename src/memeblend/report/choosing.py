@@ -75,4 +75,5 @@ def decision_study(given: ReportInput, task: LabelTask, voted: PredictionTable) 
         seed=given.seed,
     )
     applied = None if rule is None or rule.is_identity else rule.to_dict()
-    return {"applied": applied, "notes": [] if rule is None else list(rule.notes)} | found.to_dict()
+    notes = [*(rule.notes if rule is not None else ()), *found.notes]
+    return found.to_dict() | {"applied": applied, "notes": notes}

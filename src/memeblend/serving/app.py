@@ -52,9 +52,9 @@ def create_app(model: ServedModel, settings: ServerSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await service.start()
-        log(logging.INFO, "ready", model=model.name)
         try:
+            await service.start()
+            log(logging.INFO, "ready", model=model.name)
             yield
         finally:
             await service.stop()
@@ -73,7 +73,7 @@ def create_app(model: ServedModel, settings: ServerSettings) -> FastAPI:
     app.add_exception_handler(HTTPException, _not_found)
     _add_model_routes(app, service, categories)
     _add_state_routes(app, service)
-    describe(app, settings, PREDICT, MODERATIONS)
+    describe(app, settings, PREDICT, MODERATIONS, needs_image=model.needs_image)
     return app
 
 
@@ -159,9 +159,10 @@ async def _predict_uploads(request: Request, service: Service) -> list[Upload]:
     body, settings = request.scope[BODY], service.settings
     kind = _check_media_type(request, "application/json", "multipart/form-data")
     if kind == "application/json":
-        uploads = await service.in_decoder(partial(requests.predict_json, body, settings))
+        read = partial(requests.predict_json, body, settings)
     else:
-        uploads = await requests.predict_form(request.headers, body, settings)
+        read = partial(requests.predict_form, request.headers["content-type"], body, settings)
+    uploads = await service.in_decoder(read)
     _write_down(request, uploads)
     return uploads
 

@@ -32,17 +32,33 @@ _REFUSALS = {
     "503": "The server is stopping, or its model is stuck.",
     "504": "The deadline passed.",
 }
+_OF_TEXTS = "texts"
+"""Name of the example without an image."""
 _OF_READING = ("400", "408", "413", "415", "422", "429", "500", "504")
 _RETRY = {"Retry-After": {"description": "Seconds after which to try again.", "schema": {"type": "integer"}}}
 
 
-def describe(app: FastAPI, settings: ServerSettings, predict_path: str, moderations_path: str) -> None:
-    """Make the application's OpenAPI document say what its routes read and refuse."""
+def describe(
+    app: FastAPI, settings: ServerSettings, predict_path: str, moderations_path: str, *, needs_image: bool
+) -> None:
+    """Make the application's OpenAPI document say what its routes read and refuse.
+
+    Args:
+        app: the application.
+        settings: whose limits are written into the schemas.
+        predict_path: path of predictions.
+        moderations_path: path of moderations.
+        needs_image: whether the model can't do without images; examples are such as it can answer.
+    """
     made = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _completed(made(), settings, predict_path, moderations_path)
+            document = _completed(made(), settings, predict_path, moderations_path)
+            if needs_image:
+                content = document["paths"][moderations_path]["post"]["requestBody"]["content"]["application/json"]
+                del content["examples"][_OF_TEXTS]
+            app.openapi_schema = document
         return app.openapi_schema
 
     # FastAPI asks this method anew for each request, so it is replaced, as its documentation has it.
@@ -143,7 +159,7 @@ def _moderation_examples() -> dict[str, Any]:
     parts = [{"type": "text", "text": "when the alarm rings"}, {"type": "image_url", "image_url": address}]
     return {
         "meme": {"summary": "A meme of text and image: one result", "value": {"input": parts}},
-        "texts": {"summary": "Texts, a result for each", "value": {"input": ["so happy", "so sad"]}},
+        _OF_TEXTS: {"summary": "Texts, a result for each", "value": {"input": ["so happy", "so sad"]}},
     }
 
 

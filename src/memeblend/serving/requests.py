@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import FormData, Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 
 from memeblend.errors import Problem
+from memeblend.serving.forms import Part, read_parts
 from memeblend.serving.memes import Upload
 from memeblend.serving.refusals import Refusal
-from memeblend.serving.schemas import BRANCH_MARK, ImagePart, ModerationRequest, PredictRequest, TextPart
+from memeblend.serving.schemas import BRANCH_MARK, MAX_MEME_ID, ImagePart, ModerationRequest, PredictRequest, TextPart
 from memeblend.serving.settings import ServerSettings
 
 _FORM_FIELDS = ("image", "text", "meme_id")
-_BYTES_A_CHARACTER = 4
 _NOT_FETCHED = "is an address; remote images are never fetched, so send the image itself in base64"
 _Request = TypeVar("_Request", bound=BaseModel)
 
@@ -44,55 +42,38 @@ def predict_json(body: bytes, settings: ServerSettings) -> list[Upload]:
     )
 
 
-async def predict_form(headers: Headers, body: bytes, settings: ServerSettings) -> list[Upload]:
+def predict_form(content_type: str, body: bytes, settings: ServerSettings) -> list[Upload]:
     """The memes of a multipart body of `/v1/predict`: files `image`, and in the same order `text` and `meme_id`.
 
     Raises:
         Refusal: it is not multipart (400), or says something it can't say (422).
     """
-
-    async def stream() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    parser = MultiPartParser(
-        headers,
-        stream(),
-        max_files=settings.max_memes,
-        max_fields=2 * settings.max_memes,
-        max_part_size=_BYTES_A_CHARACTER * settings.max_text_characters,
-    )
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise Refusal(400, "bad_multipart", f"The body is not multipart as expected: {error.message}") from error
-    except KeyError as error:
-        raise Refusal(400, "bad_multipart", "The content type names no boundary between the parts.") from error
-    try:
-        return await _form_uploads(form, settings)
-    finally:
-        await form.close()
-
-
-async def _form_uploads(form: FormData, settings: ServerSettings) -> list[Upload]:
+    parts = read_parts(content_type, body, len(_FORM_FIELDS) * settings.max_memes)
     problems = [
-        Problem(name, f"is not a field of this form; they are {', '.join(_FORM_FIELDS)}")
-        for name in dict.fromkeys(form)
+        Problem(name or "a part without a name", f"is not a field of this form; they are {', '.join(_FORM_FIELDS)}")
+        for name in dict.fromkeys(part.name for part in parts)
         if name not in _FORM_FIELDS
     ]
-    images: list[bytes] = []
-    for position, part in enumerate(form.getlist("image")):
-        if isinstance(part, UploadFile):
-            images.append(await part.read())
-        else:
-            problems.append(Problem(f"image[{position}]", "is text, expected a file"))
-    texts, meme_ids = (_form_texts(form, name, problems) for name in ("text", "meme_id"))
+    fields = {name: [part for part in parts if part.name == name] for name in _FORM_FIELDS}
+    problems += [
+        Problem(f"image[{position}]", "is text, expected a file")
+        for position, part in enumerate(fields["image"])
+        if not part.is_file
+    ]
+    images = [bytes(part.data) for part in fields["image"]]
+    texts, meme_ids = (_form_texts(fields[name], name, problems) for name in ("text", "meme_id"))
     number = len(images) or len(texts)
-    if not number and not problems:
+    if not number:
         problems.append(Problem("form", "holds neither image nor text"))
     problems += [
         Problem(name, f"comes {len(values)} times for {number} memes, expected once for each or not at all")
         for name, values in (("text", texts), ("meme_id", meme_ids))
         if len(values) not in (0, number)
+    ]
+    problems += [
+        Problem(f"meme_id[{position}]", f"has more than {MAX_MEME_ID} characters")
+        for position, meme_id in enumerate(meme_ids)
+        if len(meme_id) > MAX_MEME_ID
     ]
     if problems:
         raise _invalid(problems)
@@ -110,14 +91,15 @@ async def _form_uploads(form: FormData, settings: ServerSettings) -> list[Upload
     )
 
 
-def _form_texts(form: FormData, name: str, problems: list[Problem]) -> list[str]:
-    values = form.getlist(name)
-    problems += [
-        Problem(f"{name}[{position}]", "is a file, expected text")
-        for position, value in enumerate(values)
-        if isinstance(value, UploadFile)
-    ]
-    return [value for value in values if isinstance(value, str)]
+def _form_texts(parts: Sequence[Part], name: str, problems: list[Problem]) -> list[str]:
+    texts = []
+    for position, part in enumerate(parts):
+        try:
+            texts.append(part.data.decode("utf-8"))
+        except UnicodeDecodeError:
+            texts.append("")
+            problems.append(Problem(f"{name}[{position}]", "is not UTF-8"))
+    return texts
 
 
 def moderation_json(body: bytes, settings: ServerSettings) -> list[Upload]:

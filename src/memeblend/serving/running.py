@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from contextlib import closing
 from typing import Any
 
 import uvicorn
@@ -118,7 +117,7 @@ def make_server(app: FastAPI, settings: ServerSettings) -> uvicorn.Server:
 
 
 def serve(app: FastAPI, listener: socket.socket, settings: ServerSettings) -> None:
-    """Serve until SIGINT or SIGTERM, then answer what was taken.
+    """Serve until SIGINT or SIGTERM, then answer what was taken. The listener is the caller's to close.
 
     Raises:
         ModelError: the model could not be warmed up; the log says more.
@@ -126,13 +125,12 @@ def serve(app: FastAPI, listener: socket.socket, settings: ServerSettings) -> No
     configure(settings.log_content)
     host, port = listener.getsockname()[:2]
     log(logging.INFO, "start", host=host, port=port, **_shown(settings))
-    with closing(listener):
-        try:
-            make_server(app, settings).run(sockets=[listener])
-        except SystemExit as error:
-            raise ModelError("The model failed on its first memes; the log says more.") from error
-        except KeyboardInterrupt:
-            pass  # uvicorn repeats the signal after it has ended in order
+    try:
+        make_server(app, settings).run(sockets=[listener])
+    except SystemExit as error:
+        raise ModelError("The model failed on its first memes; the log says more.") from error
+    except KeyboardInterrupt:
+        pass  # uvicorn repeats the signal after it has ended in order
 
 
 def _shown(settings: ServerSettings) -> dict[str, Any]:

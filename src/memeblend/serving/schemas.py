@@ -10,6 +10,10 @@ BRANCH_MARK = "~"
 """Begins the name of a branch of a union, which is no place in a request."""
 
 
+MAX_MEME_ID = 200
+"""Characters of a meme's id."""
+
+
 class _Sent(BaseModel):
     """A part of a request: unknown keys are refused."""
 
@@ -19,7 +23,7 @@ class _Sent(BaseModel):
 class MemeIn(_Sent):
     """A meme: text, image or both."""
 
-    meme_id: Annotated[str, Field(max_length=200)] | None = None
+    meme_id: Annotated[str, Field(max_length=MAX_MEME_ID)] | None = None
     """Comes back in the answer; the meme's position where there is none."""
     text: str | None = None
     """The text in the image."""

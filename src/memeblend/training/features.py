@@ -87,7 +87,7 @@ class StateDataset(Dataset[int]):
             inputs["text_tokens"], inputs["attention_mask"] = self.states["text"].batch(rows)
         if "image" in self.states:
             inputs["image_tokens"], _ = self.states["image"].batch(rows)
-        return inputs | {"labels": self.labels[list(rows)]}
+        return inputs | {"labels": self.labels[torch.tensor(rows)]}
 
     def lengths(self) -> NDArray[np.int64]:
         """Number of text states of each meme; equal for all where only the image is read."""

@@ -84,7 +84,7 @@ class MemeDataset(Dataset[int]):
     def collate(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Model inputs and labels [B, num_label_tasks] of some rows."""
         inputs = self.memes.batch(rows, text=self.text, image=self.image, token_dropout=self.token_dropout)
-        return inputs | {"labels": self.labels[list(rows)]}
+        return inputs | {"labels": self.labels[torch.tensor(rows)]}
 
     def lengths(self) -> NDArray[np.int64]:
         """Cost of each meme in tokens; equal for all where only the image is read."""
