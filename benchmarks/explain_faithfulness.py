@@ -7,8 +7,8 @@ candidate, all of them members. Memes come from the splits that report; every me
 
 Faithfulness: areas under deletion and insertion curves of the probability of the class decided for, compared with
 random orders of the same words and patches ("gain", above 0 is better than chance). Modalities: mean absolute terms of
-the split of that class for the members that read both, with memes of the split that fits as background. Intervals are
-95 % bootstrap intervals over duplicate groups.
+the split of that class for the members that read both, with memes of the split that fits as background; few of these
+inflate the terms, since chance has no sign. Intervals are 95 % bootstrap intervals over duplicate groups.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--member", action="append", default=[], help="this member only; may be repeated")
     parser.add_argument("--limit", type=int, default=0, help="memes to draw, or a stratified part of the data")
     parser.add_argument("--num-memes", type=int, default=60, help="memes to explain")
-    parser.add_argument("--num-background", type=int, default=8)
+    parser.add_argument("--num-background", type=int, default=64)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     return parser.parse_args()
 

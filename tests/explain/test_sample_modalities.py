@@ -9,7 +9,10 @@ from memeblend.explain.explaining import explain
 from memeblend.recipe import load_recipe
 from memeblend.training.preprocessing import prepare
 
-NUM_EXPLAINED, NUM_BACKGROUNDS = 24, 8
+NUM_EXPLAINED = 24
+NUM_BACKGROUNDS = 64
+"""Few backgrounds inflate a mean of absolute terms: with 8, the labels themselves have text and image terms of .2 for
+sarcasm by chance alone; with 64 they have .08, and an interaction of .6."""
 
 
 @pytest.mark.slow
@@ -33,10 +36,8 @@ def test_interaction_dominates_sarcasm_and_vanishes_for_offence(tmp_path):
             terms[task.label_task.name].append([abs(split.text), abs(split.image), abs(split.interaction)])
             ironies[task.label_task.name].append(dict(task.branch_ironies)["align-0"].index)
     text, image, interaction = np.mean(terms["sarcastic"], axis=0)
-    print("sarcastic", text, image, interaction, np.mean(ironies["sarcastic"]))
     assert interaction > 2 * max(text, image)
     text, image, interaction = np.mean(terms["offensive"], axis=0)
-    print("offensive", text, image, interaction, np.mean(ironies["offensive"]))
     assert interaction < 0.15 * text
     assert image < 0.15 * text
     assert np.mean(ironies["sarcastic"]) > 3 * np.mean(ironies["offensive"])

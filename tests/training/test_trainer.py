@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memeblend.data.images import ImageTransform
@@ -68,6 +68,7 @@ def job(memes, labels, folder, **training):
     return TrainJob("text-0", folder, settings, objective, dataset, dataset, 3, Silent())
 
 
+@settings(deadline=None)  # time depends on what else the machine does
 @given(
     st.lists(st.integers(1, 40), min_size=1, max_size=200),
     st.integers(1, 16),

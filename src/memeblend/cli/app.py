@@ -11,6 +11,7 @@ import typer
 from memeblend.cli.ensemble import ensemble_app
 from memeblend.cli.guard import guarded
 from memeblend.cli.precedents import precedents_app
+from memeblend.cli.serve import serve
 
 app = typer.Typer(
     name="memeblend",
@@ -132,6 +133,31 @@ def predict(
     from memeblend.cli.work import run_predict
 
     guarded(lambda: run_predict(model, inputs or [], text, out, reader, column, allow_outside, json_output))
+
+
+app.command()(serve)
+
+
+@app.command()
+def explain(
+    model: Annotated[Path, typer.Argument(help="A model folder or a run.")],
+    image: Annotated[Path | None, typer.Option("--image", help="The meme's image.")] = None,
+    text: Annotated[str, typer.Option("--text", help="The words on it.")] = "",
+    label_task: Annotated[str, typer.Option("--label-task", help="Explain this label task alone.")] = "",
+    class_name: Annotated[str, typer.Option("--class", help="Explain this class, not the one decided for.")] = "",
+    background: Annotated[
+        Path | None, typer.Option("--background", help="Memes that stand in for what is taken away: a table or folder.")
+    ] = None,
+    num_background: Annotated[int, typer.Option("--num-background", min=1, help="Most memes of it.")] = 32,
+    cheap: Annotated[bool, typer.Option("--cheap", help="Leave out integrated gradients (the extra explain).")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Write a .html page or a .json file.")] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Show why a model decides on a meme as it does: words, patches, modalities, votes, precedents."""
+    from memeblend.cli.explain import ExplainRequest, run_explain
+
+    request = ExplainRequest(model, image, text, label_task, class_name, background, num_background, cheap, out)
+    guarded(lambda: run_explain(request, json_output))
 
 
 @app.command()

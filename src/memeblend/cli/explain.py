@@ -45,7 +45,7 @@ class ExplainRequest:
     label_task: str = ""
     class_name: str = ""
     background: Path | None = None
-    num_background: int = 16
+    num_background: int = 32
     cheap: bool = False
     out: Path | None = None
 

@@ -34,6 +34,9 @@ _BUFFER = 2_000_000
 """Comparisons made at once; their bytes stay in the processor's cache."""
 _LOW_ROWS = 16
 """Low halves that one thread takes at a time."""
+_KEPT = 30 * 2**20
+"""Bytes of an array that is made and freed unused before the work. The C library of Linux gives freed memory of more
+than twice the largest array freed so far back to the system, and getting it anew takes as long as a small search."""
 _SORTED = 2**16
 """Low sums sorted at a time."""
 _MAX_TABLE = 2**29
@@ -142,9 +145,10 @@ def _counted(scorer: Scorer, num_low: int) -> NDArray[np.float64]:
     num_classes = offered.label_task.num_classes
     num_high = offered.num_candidates - num_low
     threads = 2**offered.num_candidates * offered.num_memes * num_classes**2 > _WORTH_THREADS
+    np.empty(_KEPT, dtype=np.uint8)
     halves = _halves(scorer, num_low, threads=threads)
     gains = np.empty((2**num_high, 2**num_low))
-    step = max(1, _BUFFER // (_LOW_ROWS * max(1, halves.low.shape[1])))
+    step = max(1, _BUFFER // (_LOW_ROWS * halves.low.shape[1]))
 
     def work(start: int) -> None:
         low = halves.low[start : start + _LOW_ROWS]
@@ -222,7 +226,7 @@ def _halves(scorer: Scorer, num_low: int, *, threads: bool) -> _Halves:
     for one, other in combinations(range(num_classes), 2):
         open_to_both = possible[one] & possible[other]
         words = np.unique(columns[open_to_both[memes]] // _WORD)
-        if len(words) > _MOST * len(segments) or num_classes == 2:
+        if len(words) > _MOST * len(segments) or not len(memes):
             words = np.arange(len(segments))
         ahead = np.full((num_candidates, len(segments) * _WORD), -1, dtype=np.int64)
         ahead[:, columns] = (ballots[:, one] - ballots[:, other])[:, memes]

@@ -6,10 +6,9 @@ tasks and a model card. It is read without the training data and without a netwo
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,15 +22,16 @@ from memeblend.data.cache import default_cache_dir
 from memeblend.data.duplicates import duplicate_groups
 from memeblend.data.manifest import Manifest
 from memeblend.decisions import DecisionRule
-from memeblend.ensemble.combining import combine
 from memeblend.ensemble.selection import EnsembleChoice
-from memeblend.errors import DataError, ModelError, Problem
+from memeblend.errors import DataError, ModelError
 from memeblend.evaluation.baselines import class_prior
 from memeblend.evaluation.evaluate import evaluate_table
 from memeblend.evaluation.metrics import task_means
-from memeblend.evaluation.tables import PredictionTable
-from memeblend.files import digest, file_digest, replacing_folder, write_json, write_text
-from memeblend.labels import MISSING, PRESENT_SUFFIX, LabelTask
+from memeblend.files import file_digest, replacing_folder, write_json, write_text
+from memeblend.labels import LabelTask
+from memeblend.model.folder import FILE, FORMAT, files_of, read_state
+from memeblend.model.memes import check_inputs, meme_digests, prior_of, splits_to_evaluate
+from memeblend.model.voting import vote
 from memeblend.predictions import Predictions
 from memeblend.recipe import Recipe, dump_recipe, load_recipe
 from memeblend.report.card import card_scores, model_card
@@ -39,9 +39,6 @@ from memeblend.reporting import write_run_report
 from memeblend.run import Run, carry_out, read_labelled
 from memeblend.training.preprocessing import Memes, Preprocessor, prepare
 from memeblend.training.progress import Progress, Silent
-
-_FORMAT = 2
-_FILE = "memeblend.json"
 
 
 class MemeClassifier:
@@ -169,7 +166,7 @@ class MemeClassifier:
         }
         self.report_ = dict(report)
         self.scores_ = card_scores(report)
-        self.seen_ = np.unique(_meme_digests(run.manifest.take(run.rows("fit", "select"))))
+        self.seen_ = np.unique(meme_digests(run.manifest.take(run.rows("fit", "select"))))
 
     def _set_state(
         self,
@@ -214,7 +211,7 @@ class MemeClassifier:
             ModelError: the classifier is not fitted.
         """
         self._check_fitted()
-        _check_inputs(memes.meme_ids, [memes.images is not None] * len(memes), self._candidates)
+        check_inputs(memes.meme_ids, [memes.images is not None] * len(memes), self._candidates)
         num_memes = len(memes)
         return self._vote(
             memes,
@@ -226,7 +223,7 @@ class MemeClassifier:
 
     def _predict(self, manifest: Manifest, groups: NDArray[np.int64]) -> Predictions:
         self._check_fitted()
-        _check_inputs(manifest.table["meme_id"].tolist(), manifest.table["image"].notna().tolist(), self._candidates)
+        check_inputs(manifest.table["meme_id"].tolist(), manifest.table["image"].notna().tolist(), self._candidates)
         return self._vote(
             prepare(manifest, self._preprocessor, cache_dir=None),
             splits=manifest.splits,
@@ -235,39 +232,8 @@ class MemeClassifier:
             fingerprint=manifest.fingerprint,
         )
 
-    def _vote(
-        self,
-        memes: Memes,
-        *,
-        splits: NDArray[np.str_],
-        groups: NDArray[np.int64],
-        labels: Mapping[str, NDArray[np.int64]],
-        fingerprint: str,
-    ) -> Predictions:
-        """What every member says of memes made ready, and what their ensembles make of it."""
-        probabilities = {name: candidate.predict(memes) for name, candidate in self._candidates.items()}
-        missing = np.full(len(memes), MISSING, dtype=np.int64)
-        tables: dict[str, PredictionTable] = {}
-        members: dict[str, tuple[PredictionTable, ...]] = {}
-        for task in self.label_tasks_:
-            members[task.name] = tuple(
-                PredictionTable(
-                    candidate=name,
-                    label_task=task,
-                    meme_ids=np.array(memes.meme_ids, dtype=np.str_),
-                    splits=splits,
-                    groups=groups,
-                    labels=labels.get(task.name, missing),
-                    probabilities=probabilities[name][task.name],
-                    manifest_fingerprint=fingerprint,
-                )
-                for name in self.choices_[task.name].members
-            )
-            combined = combine(members[task.name], self.choices_[task.name])
-            tables[task.name] = self.rules_[task.name].apply(combined)
-        derived = {table.label_task.name: table for task in self.label_tasks_ if task.intensity
-                   for table in [tables[task.name].derived()]}  # fmt: skip
-        return Predictions(tables | derived, members)
+    def _vote(self, memes: Memes, **told: Any) -> Predictions:
+        return vote(self.label_tasks_, self._candidates, self.choices_, self.rules_, memes, **told)
 
     def predict(self, memes: Manifest | str | Path) -> Any:
         """Class names as a pandas frame: a row for each meme (its meme_id is the index), a column for each label
@@ -315,9 +281,9 @@ class MemeClassifier:
             if isinstance(memes, Manifest)
             else Manifest.read(memes, label_tasks=self.label_tasks_, require_label_tasks=False)
         )
-        names, shown = self._splits_to_evaluate(manifest, split)
+        names, shown = splits_to_evaluate(manifest, split, self.roles_["report"])
         rows = np.isin(manifest.splits, names)
-        seen = np.isin(_meme_digests(manifest), self.seen_)
+        seen = np.isin(meme_digests(manifest), self.seen_)
         if not split and set(names) != set(self.roles_["report"]) and (rows & ~seen).any():
             rows &= ~seen
         part = manifest.take(rows)
@@ -325,7 +291,7 @@ class MemeClassifier:
         results = {}
         for name, table in predictions.tables.items():
             if (table.labels >= 0).any():
-                results[name] = evaluate_table(table, None, self._prior_of(name), seed=seed)
+                results[name] = evaluate_table(table, None, prior_of(name, self.prior_), seed=seed)
         if not results:
             raise DataError(
                 f"None of these memes has a label of the model's label tasks "
@@ -340,19 +306,6 @@ class MemeClassifier:
             "means": task_means(results),
         }
 
-    def _splits_to_evaluate(self, manifest: Manifest, split: str) -> tuple[list[str], str]:
-        """Names of the splits to score, and what to call them together."""
-        there = list(manifest.split_names)
-        if split == "all":
-            return there, split
-        wanted = [split] if split in there else [name for name in split.split("+") if name]
-        if not split:
-            wanted = [name for name in self.roles_["report"] if name in there] or there
-        if not set(wanted) <= set(there):
-            known = ", ".join([*there, "all"])
-            raise DataError(f"There is no split '{split}' here.", fix=f"Splits of this data: {known}.")
-        return wanted, "+".join(wanted)
-
     def _in_our_classes(self, manifest: Manifest) -> Manifest:
         """The same memes with the model's label tasks; classes are matched by name, whatever their order there.
 
@@ -363,13 +316,6 @@ class MemeClassifier:
         tasks = tuple(task for task in self.label_tasks_ if task.name in names)
         return Manifest(manifest.table, tasks, manifest.root)
 
-    def _prior_of(self, name: str) -> NDArray[np.float64]:
-        """Class prior of a label task; of a derived one absent and present."""
-        if name in self.prior_:
-            return self.prior_[name]
-        levels = self.prior_[name.removesuffix(PRESENT_SUFFIX)]
-        return np.array([levels[0], levels[1:].sum()])
-
     def save(self, folder: str | Path) -> None:
         """Write the model folder; one that is there is replaced as a whole.
 
@@ -378,7 +324,7 @@ class MemeClassifier:
             OutputError: the folder could not be written.
         """
         self._check_fitted()
-        with replacing_folder(folder, marker=_FILE) as temporary:
+        with replacing_folder(folder, marker=FILE) as temporary:
             (temporary / "preprocessor").mkdir()
             self._preprocessor.save(temporary / "preprocessor")
             for name, candidate in self._candidates.items():
@@ -386,7 +332,7 @@ class MemeClassifier:
                 candidate.save(temporary / "candidates" / name)
             write_text(temporary / "recipe.toml", dump_recipe(self.fitted_recipe_))
             state = {
-                "format": _FORMAT,
+                "format": FORMAT,
                 "label_tasks": [task.to_dict() for task in self.label_tasks_],
                 "ensembles": {name: choice.to_dict() for name, choice in self.choices_.items()},
                 "rules": {name: rule.to_dict() for name, rule in self.rules_.items()},
@@ -398,8 +344,8 @@ class MemeClassifier:
                 "seen": self.seen_.tolist(),
             }
             write_text(temporary / "README.md", model_card(state))
-            files = {path.relative_to(temporary).as_posix(): file_digest(path) for path in _files(temporary)}
-            write_json(temporary / _FILE, state | {"files": files})
+            files = {path.relative_to(temporary).as_posix(): file_digest(path) for path in files_of(temporary)}
+            write_json(temporary / FILE, state | {"files": files})
 
     @classmethod
     def load(cls, folder: str | Path, *, progress: Progress | None = None) -> MemeClassifier:
@@ -409,8 +355,8 @@ class MemeClassifier:
             ModelError: it is not a memeblend model, is cut short or was altered.
         """
         folder = Path(folder)
-        folder = folder / "model" if (folder / "model" / _FILE).is_file() else folder
-        state = _read_state(folder)
+        folder = folder / "model" if (folder / "model" / FILE).is_file() else folder
+        state = read_state(folder)
         try:
             model = cls(load_recipe(folder / "recipe.toml"), progress=progress)
             tasks = [LabelTask.from_dict(task) for task in state["label_tasks"]]
@@ -427,7 +373,7 @@ class MemeClassifier:
             model.scores_ = dict(state["scores"])
             model.seen_ = np.array(state["seen"], dtype=np.str_)
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"'{folder / _FILE}' is not what memeblend wrote: {error}.") from error
+            raise ModelError(f"'{folder / FILE}' is not what memeblend wrote: {error}.") from error
         assert isinstance(model.recipe, Recipe), "load_recipe gives a Recipe"
         model.fitted_recipe_ = model.recipe
         return model
@@ -468,58 +414,3 @@ class MemeClassifier:
     def _check_fitted(self) -> None:
         if not hasattr(self, "_candidates"):
             raise ModelError("This MemeClassifier is not fitted yet.", fix="Call fit, or MemeClassifier.load(folder).")
-
-
-def _meme_digests(manifest: Manifest) -> NDArray[np.str_]:
-    """A digest of each meme's text and image [num_memes], by which it is known again under any id."""
-    pairs = zip(manifest.texts, manifest.image_digests(), strict=True)
-    return np.array([digest(text, image) for text, image in pairs], dtype=np.str_)
-
-
-def _check_inputs(meme_ids: Sequence[str], have_image: Sequence[bool], candidates: Mapping[str, Candidate]) -> None:
-    """Every member must get what it reads."""
-    if not meme_ids:
-        raise DataError("There are no memes to predict.")
-    need_images = sorted(name for name, candidate in candidates.items() if candidate.needs_image)
-    without = [meme_id for meme_id, has_image in zip(meme_ids, have_image, strict=True) if not has_image]
-    if need_images and without:
-        raise DataError(
-            f"The model's members {', '.join(need_images)} read images, but {len(without)} meme(s) have none:",
-            problems=[Problem(meme_id, "has no image", meme_id) for meme_id in without],
-            fix="Give these memes their images, or train a model on memes without images.",
-        )
-
-
-def _read_state(folder: Path) -> dict[str, Any]:
-    """The content of a model folder's `memeblend.json`, its files checked.
-
-    Raises:
-        ModelError: it is not there, is of another format, or files are missing or altered; all are listed.
-    """
-    path = folder / _FILE
-    if not path.is_file():
-        raise ModelError(
-            f"Expected a memeblend model in '{folder}', but there is no {_FILE}.",
-            fix="Name a folder written by MemeClassifier.save, or a run folder whose fit has finished.",
-        )
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-        files, found = state["files"], state["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"'{path}' could not be read: {error}.") from error
-    if found != _FORMAT:
-        raise ModelError(f"'{folder}' has model format {found}; this memeblend reads format {_FORMAT}.")
-    problems = []
-    for name, expected in files.items():
-        file = folder / name
-        if not file.is_file():
-            problems.append(Problem(name, "is missing"))
-        elif file_digest(file) != expected:
-            problems.append(Problem(name, "is not the file that was saved (cut short or altered)"))
-    if problems:
-        raise ModelError(f"The model in '{folder}' is not whole:", problems=problems, fix="Copy or train it again.")
-    return dict(state)
-
-
-def _files(folder: Path) -> Iterable[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())

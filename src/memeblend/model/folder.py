@@ -1,0 +1,50 @@
+"""A model folder: its file of facts, and whether the folder is whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from memeblend.errors import ModelError, Problem
+from memeblend.files import file_digest
+
+FORMAT = 2
+FILE = "memeblend.json"
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The content of a model folder's `memeblend.json`, its files checked.
+
+    Raises:
+        ModelError: it is not there, is of another format, or files are missing or altered; all are listed.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise ModelError(
+            f"Expected a memeblend model in '{folder}', but there is no {FILE}.",
+            fix="Name a folder written by MemeClassifier.save, or a run folder whose fit has finished.",
+        )
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        files, found = state["files"], state["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"'{path}' could not be read: {error}.") from error
+    if found != FORMAT:
+        raise ModelError(f"'{folder}' has model format {found}; this memeblend reads format {FORMAT}.")
+    problems = []
+    for name, expected in files.items():
+        file = folder / name
+        if not file.is_file():
+            problems.append(Problem(name, "is missing"))
+        elif file_digest(file) != expected:
+            problems.append(Problem(name, "is not the file that was saved (cut short or altered)"))
+    if problems:
+        raise ModelError(f"The model in '{folder}' is not whole:", problems=problems, fix="Copy or train it again.")
+    return dict(state)
+
+
+def files_of(folder: Path) -> Iterable[Path]:
+    """The files in a folder and below it, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
