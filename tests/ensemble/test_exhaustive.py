@@ -25,7 +25,9 @@ ORACLES: dict[str, Any] = {
     "weighted_f1": lambda t: oracle.f1_score(t.labels, t.predicted, average="weighted", zero_division=0),
     "macro_f1": lambda t: oracle.f1_score(t.labels, t.predicted, average="macro", zero_division=0),
     "accuracy": lambda t: oracle.accuracy_score(t.labels, t.predicted),
-    "quadratic_kappa": lambda t: oracle.cohen_kappa_score(t.labels, t.predicted, weights="quadratic"),
+    "quadratic_kappa": lambda t: oracle.cohen_kappa_score(
+        t.labels, t.predicted, labels=list(range(4)), weights="quadratic"
+    ),
     "mean_absolute_error": lambda t: -oracle.mean_absolute_error(t.labels, t.predicted),
     "log_loss": lambda t: -oracle.log_loss(t.labels, t.probabilities, labels=list(range(t.label_task.num_classes))),
     "roc_auc": lambda t: oracle.roc_auc_score(t.labels, t.probabilities[:, 1]),
