@@ -86,7 +86,6 @@ def train_all(recipe: Recipe, ready: Ready, run: str) -> dict[str, dict[str, flo
                 select_labels=ready.labels[select],
                 seed=recipe.seed,
                 folder=folder,
-                cache_dir=None,
                 fitted=done.__getitem__,
                 progress=Silent(),
             )

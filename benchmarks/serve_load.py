@@ -4,7 +4,7 @@ Rival of the same run: `predict` on the same memes in one process, timed before 
 counting. Clients (Locust), server and model share the machine. Prints `requests`, `errors`, `throughput_ratio` =
 memes a second of the server / of predict, and `p99_over_median` of the answers' times.
 
-    python benchmarks/serve_load.py [--json] [--model RUN] [--seconds 60] [--clients 50]
+    python benchmarks/serve_load.py [--json] [--model RUN] [--seconds 60] [--clients 50] [--threads 0]
 
 Needs the extra `serve` and the package locust.
 """
@@ -50,10 +50,10 @@ def predict_rate(model: Path, data: Path) -> float:
     """Memes a second of `predict` on the whole table, over ten seconds after a first time that warms up."""
     quiet()
     classifier, manifest = MemeClassifier.load(model), Manifest.read(data, label_tasks=None)
-    classifier.predict_tables(manifest)
+    classifier.predict_tables(manifest).to_records()
     num_done, began = 0, time.perf_counter()
     while time.perf_counter() - began < PREDICT_SECONDS:
-        classifier.predict_tables(manifest)
+        classifier.predict_tables(manifest).to_records()
         num_done += len(manifest)
     return num_done / (time.perf_counter() - began)
 
@@ -78,9 +78,9 @@ def write_bodies(manifest: Manifest, path: Path) -> Path:
 
 
 @contextmanager
-def serving(model: Path) -> Iterator[str]:
+def serving(model: Path, num_threads: int) -> Iterator[str]:
     """A server of the model in a process of its own; gives its address and ends it in order."""
-    command = [*MEMEBLEND, "serve", str(model), "--port", "0"]
+    command = [*MEMEBLEND, "serve", str(model), "--port", "0", "--threads", str(num_threads)]
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
     ) as server:
@@ -121,7 +121,7 @@ def percentile(times: dict[float, int], share: float) -> float:
     raise AssertionError("shares are at most 1")
 
 
-def measure(model: Path | None, num_clients: int, seconds: int) -> dict[str, Any]:
+def measure(model: Path | None, num_clients: int, seconds: int, num_threads: int) -> dict[str, Any]:
     """Time predict, the server under load, and predict again."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -129,7 +129,7 @@ def measure(model: Path | None, num_clients: int, seconds: int) -> dict[str, Any
         model = model or fit(folder / "sample", folder / "run")
         bodies = write_bodies(manifest, folder / "bodies.jsonl")
         rates = [timed_predict(model, folder / "sample")]
-        with serving(model) as address:
+        with serving(model, num_threads) as address:
             counted = load(address, bodies, num_clients, seconds)
         rates.append(timed_predict(model, folder / "sample"))
     times = {float(milliseconds): number for milliseconds, number in counted["response_times"].items()}
@@ -157,12 +157,13 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a model folder or a run; by default one is trained")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--threads", type=int, default=0, help="threads of the server's model; 0 takes every core")
     parser.add_argument("--predict-rate", type=Path, nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.predict_rate:
         print(predict_rate(*given.predict_rate))
         return
-    conclude(measure(given.model, given.clients, given.seconds), given.json)
+    conclude(measure(given.model, given.clients, given.seconds, given.threads), given.json)
 
 
 if __name__ == "__main__":

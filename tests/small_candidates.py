@@ -62,7 +62,6 @@ class Setting:
             folder=self.folder,
             fitted=self.fitted,
             progress=Silent(),
-            cache_dir=self.folder / "cache",
         )
         return replace(context, **changes)
 

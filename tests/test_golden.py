@@ -13,9 +13,9 @@ GOLDEN: dict[str, dict[str, float]] = {
     "tfidf-0": {"mood": 0.4992, "level": 0.3339},
     "text-0": {"mood": 0.5233, "level": 0.4076},
     "image-0": {"mood": 0.8045, "level": 0.1524},
-    "fusion-0": {"mood": 0.438, "level": 0.5217},
-    "fusion_unblended-0": {"mood": 0.5243, "level": 0.3338},
-    "align-0": {"mood": 0.5747, "level": 0.3505},
+    "fusion-0": {"mood": 0.4585, "level": 0.5583},
+    "fusion_unblended-0": {"mood": 0.6848, "level": 0.3427},
+    "align-0": {"mood": 0.5651, "level": 0.3252},
 }
 
 

@@ -51,7 +51,6 @@ def fit(manifest, tmp_path_factory):
                 select_labels=labels[validation],
                 seed=0,
                 folder=tmp_path_factory.mktemp(name),
-                cache_dir=cache,
                 fitted=lambda start: fit_one(start, joint)[0],
                 progress=Silent(),
             )
@@ -137,7 +136,7 @@ def test_tfidf_without_words_says_so(fit, tmp_path):
     blank = replace(memes.take(np.arange(2)), texts=["", " "], images=None)
     labels = np.array([[0], [1]])
     context = FitContext(
-        small_recipe(), (), blank, labels, blank, labels, 0, tmp_path, None, lambda name: candidate, Silent()
+        small_recipe(), (), blank, labels, blank, labels, 0, tmp_path, lambda name: candidate, Silent()
     )
     fresh = make_candidate(next(one for one in plan(small_recipe()) if one.name == "tfidf-0"))
     with pytest.raises(TrainingError, match="hold no words"):

@@ -66,7 +66,6 @@ def context(manifest, memes, folder, progress=None, joint=True, fitted=None):
         select_labels=labels[select],
         seed=0,
         folder=folder,
-        cache_dir=memes.cache_dir,
         fitted=(fitted or {}).__getitem__,
         progress=progress or Silent(),
     )

@@ -103,7 +103,6 @@ def context(manifest, memes, folder, *, joint=True, image=None, progress=None):
         select_labels=labels[validation],
         seed=0,
         folder=Path(folder),
-        cache_dir=None,
         fitted=lambda name: image(joint),
         progress=progress or Heard(),
     )

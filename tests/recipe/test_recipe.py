@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from memeblend.errors import RecipeError
 from memeblend.recipe import Recipe, dump_recipe, load_recipe, preset_names
+from memeblend.recipe.candidates import NEURAL_KINDS
 from memeblend.recipe.loading import parse_recipe
 from memeblend.recipe.parts import Focal
 
@@ -58,7 +59,7 @@ def test_overrides_are_typed_and_reach_candidates_by_kind():
     fusions = [spec for spec in recipe.candidates if spec.kind == "fusion"]
     assert len(fusions) == 2
     assert not any(spec.norm for spec in fusions)
-    epochs = {spec.kind: spec.training.num_epochs for spec in recipe.candidates if spec.kind != "tfidf"}
+    epochs = {spec.kind: spec.training.num_epochs for spec in recipe.candidates if spec.kind in NEURAL_KINDS}
     assert epochs["text"] == 2
     assert epochs["image"] == recipe.training.num_epochs
 
@@ -68,7 +69,7 @@ def test_overrides_are_typed_and_reach_candidates_by_kind():
     [
         ("training", "not of the form key=value"),
         ("=3", "not of the form key=value"),
-        ("candidates.oscar.x=1", "addresses no candidate"),
+        ("candidates.zeroshot.x=1", "addresses no candidate"),
         ("name.inner=1", "which has no fields"),
     ],
 )
@@ -79,7 +80,7 @@ def test_a_malformed_override_is_refused(override, message):
 
 def test_training_of_the_recipe_fills_candidates_up():
     recipe = load_recipe("tiny", ["training.batch_size=5", "candidates.image.training.batch_size=9"])
-    sizes = {spec.kind: spec.training.batch_size for spec in recipe.candidates if spec.kind != "tfidf"}
+    sizes = {spec.kind: spec.training.batch_size for spec in recipe.candidates if spec.kind in NEURAL_KINDS}
     assert sizes["image"] == 9
     assert sizes["text"] == sizes["align"] == 5
 

@@ -33,7 +33,6 @@ class FitContext:
         select_labels: class indices [num_select, num_label_tasks], -1 where missing.
         seed: seed of this candidate.
         folder: where the candidate may keep checkpoints and its `metrics.jsonl`.
-        cache_dir: where states of frozen encoders are kept between candidates and runs; None keeps none.
         fitted: gives a finished candidate by its name, for those that start from others.
         progress: who watches.
     """
@@ -46,7 +45,6 @@ class FitContext:
     select_labels: NDArray[np.int64]
     seed: int
     folder: Path
-    cache_dir: Path | None
     fitted: Callable[[str], Candidate]
     progress: Progress
 

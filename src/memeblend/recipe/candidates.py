@@ -39,8 +39,9 @@ class NeuralCandidate(_Candidate):
 
 class _EncoderCandidate(NeuralCandidate):
     encoders: Literal["trained", "frozen", "lora"] = "trained"
-    """Train the encoders with the heads; leave them as they are (their states are computed once and cached); or
-    train low-rank adapters inside them (Hu et al. 2022; needs the extra `peft`)."""
+    """Train the encoders with the heads; leave them as they are (their states are computed once and cached, and
+    `token_dropout` is ignored; with the embedded encoder and start = "encoder" they are random); or train low-rank
+    adapters inside them (Hu et al. 2022; needs the extra `peft`)."""
     lora_rank: PositiveInt = 8
     """Rank of the adapters when `encoders` is "lora"; their scale is alpha / rank with alpha = 2 rank."""
 

@@ -200,7 +200,6 @@ class _Work:
                 select_labels=self._labels[select],
                 seed=self.recipe.seed,
                 folder=stage_folder,
-                cache_dir=self.cache_dir,
                 fitted=self._fitted,
                 progress=self.progress,
             )

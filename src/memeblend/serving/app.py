@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
@@ -34,6 +34,7 @@ from memeblend.serving.wires import BODY, CLIENT_GONE, GONE_STATUS, Bodies, KeyC
 PREDICT, MODERATIONS, MODEL = "/v1/predict", "/v1/moderations", "/v1/model"
 HEALTH, READY, METRICS, OPENAPI = "/healthz", "/readyz", "/metrics", "/openapi.json"
 PATHS = (PREDICT, MODERATIONS, MODEL, HEALTH, READY, METRICS, OPENAPI)
+_READ_AT_ONCE = 64 * 1024
 _T = TypeVar("_T")
 
 
@@ -120,7 +121,7 @@ def _add_model_routes(app: FastAPI, service: Service, categories: tuple[Category
             )
         _check_media_type(request, "application/json")
         body = request.scope[BODY]
-        uploads = await service.in_decoder(partial(requests.moderation_json, body, settings))
+        uploads = await _read(service, body, partial(requests.moderation_json, body, settings))
         _write_down(request, uploads)
         records = await _unless_gone(request, service.classify(uploads))
         results = [
@@ -162,9 +163,14 @@ async def _predict_uploads(request: Request, service: Service) -> list[Upload]:
         read = partial(requests.predict_json, body, settings)
     else:
         read = partial(requests.predict_form, request.headers["content-type"], body, settings)
-    uploads = await service.in_decoder(read)
+    uploads = await _read(service, body, read)
     _write_down(request, uploads)
     return uploads
+
+
+async def _read(service: Service, body: bytes, read: Callable[[], list[Upload]]) -> list[Upload]:
+    """Read a body, in another thread where it is so large that the event loop would stand still meanwhile."""
+    return read() if len(body) <= _READ_AT_ONCE else await service.in_decoder(read)
 
 
 def _check_media_type(request: Request, *allowed: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import itertools
 import logging
 import re
 import time
@@ -93,6 +94,8 @@ class Telemetry:
         self.metrics = metrics
         self.settings = settings
         self.paths = frozenset(paths)
+        self.prefix = uuid.uuid4().hex[:12]
+        self.numbers = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve."""
@@ -101,7 +104,7 @@ class Telemetry:
             return
         began = time.perf_counter()
         given = Headers(scope=scope).get("x-request-id", "")
-        notes = Notes(given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+        notes = Notes(given if _REQUEST_ID.fullmatch(given) else f"{self.prefix}-{next(self.numbers):x}")
         scope[NOTES] = notes
         status = 0
 
@@ -113,6 +116,8 @@ class Telemetry:
                 headers["x-request-id"] = notes.request_id
                 headers["x-content-type-options"] = "nosniff"
                 headers["cache-control"] = "no-store"
+                await send(message)  # headers are but kept until the body comes
+                return
             async with asyncio.timeout(self.settings.body_timeout_s):
                 await send(message)
 
