@@ -66,7 +66,8 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
     Returns:
         "split" (the report role's), "num_memes", "label_tasks" and "means" of the ensembles on that split;
         "candidates": {label task: {candidate: weighted F1 on that split}}; "ensembles": {label task: {"members",
-        "selected_on", "weighted_f1" and "candidates" as the choice saw them on the splits of "selected_on"}}.
+        "selected_on", "expected" (the objective to expect of this way to choose, None where it can't be told),
+        "weighted_f1" and "candidates" as the choice saw them on the splits of "selected_on"}}.
     """
     trained = {name: entry for name, entry in report["label_tasks"].items() if entry["derived_from"] is None}
     seen = {"select": "select_weighted_f1", "report": "weighted_f1"}  # the scores that a choice saw, by its role
@@ -83,6 +84,7 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
             name: {
                 "members": entry["members"]["members"],
                 "selected_on": entry["members"]["selected_on"],
+                "expected": entry["expected"]["chosen"]["expected"],
                 "weighted_f1": entry["ensemble"][seen[entry["members"]["selected_on_role"]]],
                 "candidates": {
                     candidate: scores[seen[entry["members"]["selected_on_role"]]]

@@ -107,9 +107,10 @@ def _fit_and_show(manifest: Manifest, recipe: Recipe, out: Path, json_output: bo
     _show_scores(found)
     for name, chosen in found["ensembles"].items():
         where = ", ".join(chosen["selected_on"])
+        expected = "" if chosen["expected"] is None else f", {chosen['expected']:.3f} to expect"
         results.print(
             f"{name}: {', '.join(chosen['members'])} "
-            f"(chosen on '{where}', weighted F1 {chosen['weighted_f1']:.3f} there)",
+            f"(chosen on '{where}', weighted F1 {chosen['weighted_f1']:.3f} there{expected})",
             markup=False,
         )
     results.print(f"report: {out / 'report.html'}\nmodel:  {out / 'model'}", soft_wrap=True)

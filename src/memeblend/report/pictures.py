@@ -99,6 +99,8 @@ def costs(entry: Mapping[str, Any]) -> str:
     front = [point for point in points if point["on_front"]]
 
     def draw(axes: Axes) -> None:
+        from matplotlib.ticker import FuncFormatter
+
         axes.step(
             [point["milliseconds"] for point in front],
             [point["score"] for point in front],
@@ -114,10 +116,12 @@ def costs(entry: Mapping[str, Any]) -> str:
                 colour, style = "ink", {"marker": "D", "markersize": 7}
             face = _light(colour) if len(members) == 1 or point["chosen"] else "none"
             axes.plot([point["milliseconds"]], [point["score"]], color=_light(colour), markerfacecolor=face, **style)
-            if len(members) == 1:
+            if len(members) == 1 and point["on_front"]:  # the others' names would lie on each other
                 where = (point["milliseconds"], point["score"])
                 axes.annotate(_shortened(members[0]), where, (4, 3), textcoords="offset points", fontsize=6.5)
         axes.set_xscale("log")
+        for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            ticks(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else ""))
         axes.set(xlabel="milliseconds a meme (as measured)", ylabel=metric_words(entry["members"]["objective"]))
         axes.grid(color=_light("line"), linewidth=0.5)
         _legend(axes, [("ink", "D", "chosen"), ("soft", "o", "candidate"), ("soft", "open", "best of its size")])
