@@ -22,6 +22,8 @@ SETTINGS = [
     "training.num_epochs=2",
     "candidates.fusion.training.num_epochs=2",
     "candidates.align.training.num_epochs=2",
+    "candidates.oscar.training.num_epochs=2",
+    "ensemble.rule=maximum",  # so that no ensemble may score below its best candidate where it was chosen
 ]
 
 
