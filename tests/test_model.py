@@ -257,3 +257,23 @@ def test_a_model_never_replaces_a_folder_of_others(fitted, tmp_path):
     with pytest.raises(OutputError, match="holds other files"):
         fitted.save(tmp_path)
     assert (tmp_path / "thesis").read_text() == "years of work"
+
+
+def test_decisions_of_the_recipe_are_fitted_saved_and_applied(data, tmp_path):
+    recipe = small_recipe("decisions.calibration=temperature", "decisions.thresholds=macro_f1")
+    recipe = recipe.model_copy(update={"candidates": recipe.candidates[:1]})
+    model = MemeClassifier(recipe, out=tmp_path / "run").fit(data)
+    plain = MemeClassifier(small_recipe().model_copy(update={"candidates": recipe.candidates})).fit(data)
+    assert plain.rules_["level"].is_identity
+    for task in ("mood", "level"):
+        rule = model.rules_[task]
+        assert rule.temperature != 1
+        assert rule.class_weights is not None
+        found, before = model.predict_proba(data)[task], plain.predict_proba(data)[task]
+        scaled = before ** (1 / rule.temperature)
+        np.testing.assert_allclose(found, scaled / scaled.sum(axis=1, keepdims=True), atol=1e-9)
+        decided = (found * rule.class_weights).argmax(axis=1)
+        classes = np.array(model.classes_[task])[decided].tolist()
+        assert model.predict(data)[task].tolist() == classes
+        assert MemeClassifier.load(tmp_path / "run").predict(data)[task].tolist() == classes
+    assert model.report_["label_tasks"]["mood"]["decisions"]["applied"] is not None

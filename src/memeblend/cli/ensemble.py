@@ -138,7 +138,8 @@ def _show(found: dict[str, Any], json_output: bool) -> None:
             results.print(f"  {one['milliseconds']:.2f} ms a meme, as measured in the run", markup=False)
         results.print(_expected_table(one["objective"], expected))
         chosen_share = expected["chosen"]["chosen_share"]
-        often = ", ".join(f"{name} {share:.0%}" for name, share in sorted(chosen_share.items(), key=lambda x: -x[1]))
+        shares = sorted(((share, name) for name, share in chosen_share.items() if share), reverse=True)
+        often = ", ".join(f"{name} {share:.0%}" for share, name in shares)
         results.print(f"  chosen when memes are left out: {often}", markup=False)
         if expected["chosen"]["note"]:
             messages.print(f"  {expected['chosen']['note']}", markup=False)
