@@ -157,7 +157,9 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a model folder or a run; by default one is trained")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--clients", type=int, default=50)
-    parser.add_argument("--threads", type=int, default=0, help="threads of the server's model; 0 takes every core")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="threads of the server's model; 0 takes every core but one"
+    )
     parser.add_argument("--predict-rate", type=Path, nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.predict_rate:

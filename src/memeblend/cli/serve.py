@@ -30,7 +30,7 @@ class ServeRequest:
         max_memes: memes of one request.
         max_megabytes: size of one request.
         deadline: seconds that a request may take.
-        threads: threads of the model; 0 takes every core.
+        threads: threads of the model; 0 takes every core but one.
         threshold: NAME=SCORE of a category of /v1/moderations.
         flag: categories that make an input flagged; none takes all.
         cors_origin: origins whose pages a browser lets read the answers.
@@ -149,7 +149,7 @@ def serve(
         float, typer.Option("--deadline", min=0.1, help="Seconds that a request may take; then it gets 504.")
     ] = ServeRequest.deadline,
     threads: Annotated[
-        int, typer.Option("--threads", min=0, help="Threads of the model; 0 takes every core.")
+        int, typer.Option("--threads", min=0, help="Threads of the model; 0 takes every core but one.")
     ] = ServeRequest.threads,
     threshold: Annotated[
         list[str],

@@ -44,13 +44,14 @@ class Service:
             observer=self,
             prepare_thread=self._set_threads,
         )
-        self._decoders = ThreadPoolExecutor(min(_DECODERS, os.cpu_count() or 1), "memeblend-decode")
+        self._decoders = ThreadPoolExecutor(min(_DECODERS, _num_cores()), "memeblend-decode")
 
     def _set_threads(self) -> None:
         import torch
 
-        if self.settings.num_threads:
-            torch.set_num_threads(self.settings.num_threads)
+        # A thread of the model that has to wait for a core keeps all its others waiting at the end of every layer, so
+        # one core is left to connections and decoding.
+        torch.set_num_threads(self.settings.num_threads or max(1, min(torch.get_num_threads(), _num_cores() - 1)))
 
     def batch_done(self, num_memes: int, seconds: float, waited: Sequence[float]) -> None:
         """Count a batch."""
@@ -127,3 +128,8 @@ class Service:
         if problems:
             raise Refusal(422, "bad_image", "Some images can't be read.", problems=problems)
         return [one for one in found if isinstance(one, DecodedMeme)]
+
+
+def _num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -27,7 +27,7 @@ class ServerSettings:
         max_memes: memes of one request.
         max_text_characters: characters of one meme's text.
         image_limits: what an image may be before it is decoded.
-        num_threads: threads of the model; 0 takes every core.
+        num_threads: threads of the model; 0 takes every core but one, which connections and decoding need.
         api_key: key that clients have to send; "" asks for none.
         cors_origins: origins whose pages a browser lets read the answers; none by default.
         thresholds: category -> score from which `/v1/moderations` says yes; others follow the model's decision.
