@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,38 @@ from memeblend.labels import LabelTask
 from memeblend.recipe import Recipe
 from memeblend.training.encoder import make_preprocessor
 from memeblend.training.preprocessing import Memes, prepare
-from memeblend.training.progress import Silent
+from memeblend.training.progress import Progress, Silent
 from small_runs import small_recipe
+
+
+def labels_of(manifest: Manifest) -> NDArray[np.int64]:
+    """Class indices [num_memes, num_label_tasks]."""
+    return np.stack([manifest.labels(task.name) for task in manifest.label_tasks], axis=1)
+
+
+def fit_context(
+    recipe: Recipe,
+    manifest: Manifest,
+    memes: Memes,
+    folder: Path,
+    fitted: Callable[[str], Candidate],
+    progress: Progress | None = None,
+) -> FitContext:
+    """Fit on train, select on validation."""
+    labels = labels_of(manifest)
+    fit, select = (np.flatnonzero(manifest.splits == split) for split in ("train", "validation"))
+    return FitContext(
+        recipe=recipe,
+        label_tasks=manifest.label_tasks,
+        fit=memes.take(fit),
+        fit_labels=labels[fit],
+        select=memes.take(select),
+        select_labels=labels[select],
+        seed=0,
+        folder=folder,
+        fitted=fitted,
+        progress=progress or Silent(),
+    )
 
 
 @dataclass
@@ -43,26 +74,14 @@ class Setting:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        return np.stack([self.manifest.labels(task.name) for task in self.label_tasks], axis=1)
+        return labels_of(self.manifest)
 
     def rows(self, split: str) -> NDArray[np.int64]:
         return np.flatnonzero(self.manifest.splits == split)
 
     def context(self, **changes: Any) -> FitContext:
         """Fit on train, select on validation; fields can be changed."""
-        train, validation = self.rows("train"), self.rows("validation")
-        context = FitContext(
-            recipe=self.recipe,
-            label_tasks=self.label_tasks,
-            fit=self.memes.take(train),
-            fit_labels=self.labels[train],
-            select=self.memes.take(validation),
-            select_labels=self.labels[validation],
-            seed=0,
-            folder=self.folder,
-            fitted=self.fitted,
-            progress=Silent(),
-        )
+        context = fit_context(self.recipe, self.manifest, self.memes, self.folder, self.fitted)
         return replace(context, **changes)
 
     def fitted(self, name: str) -> Candidate:

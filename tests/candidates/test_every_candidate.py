@@ -13,6 +13,7 @@ from memeblend.recipe import load_recipe
 from memeblend.training.encoder import make_preprocessor
 from memeblend.training.preprocessing import prepare
 from memeblend.training.progress import Silent
+from small_candidates import fit_context
 from small_runs import every_kind_recipe, small_data, small_recipe
 
 NAMES = (
@@ -38,23 +39,9 @@ def fit(manifest, tmp_path_factory):
             return done[key]
         recipe = every_kind_recipe(f"joint={str(joint).lower()}")
         memes = prepare(manifest, make_preprocessor(recipe.encoder, manifest.texts), cache_dir=cache)
-        labels = np.stack([manifest.labels(task.name) for task in manifest.label_tasks], axis=1)
-        train, validation = (np.flatnonzero(manifest.splits == split) for split in ("train", "validation"))
         candidate = make_candidate(next(one for one in plan(recipe) if one.name == name))
-        candidate.fit(
-            FitContext(
-                recipe=recipe,
-                label_tasks=manifest.label_tasks,
-                fit=memes.take(train),
-                fit_labels=labels[train],
-                select=memes.take(validation),
-                select_labels=labels[validation],
-                seed=0,
-                folder=tmp_path_factory.mktemp(name),
-                fitted=lambda start: fit_one(start, joint)[0],
-                progress=Silent(),
-            )
-        )
+        folder = tmp_path_factory.mktemp(name)
+        candidate.fit(fit_context(recipe, manifest, memes, folder, lambda start: fit_one(start, joint)[0]))
         done[key] = candidate, memes
         return done[key]
 

@@ -8,16 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from memeblend.candidates.base import FitContext
 from memeblend.candidates.making import load_candidate
 from memeblend.candidates.neural import Neural
 from memeblend.data.manifest import Manifest
-from memeblend.models.image import ImageBranch
-from memeblend.models.text import TextBranch
 from memeblend.training import trainer as trainer_module
 from memeblend.training.encoder import make_preprocessor
 from memeblend.training.preprocessing import prepare
 from memeblend.training.progress import Silent
+from small_candidates import fit_context
 from small_runs import small_data, small_recipe
 
 KINDS = ("text", "image", "fusion", "align")
@@ -55,34 +53,8 @@ def spec_of(kind, form, **settings):
 
 
 def context(manifest, memes, folder, progress=None, joint=True, fitted=None):
-    labels = np.stack([manifest.labels(task.name) for task in manifest.label_tasks], axis=1)
-    fit, select = (np.flatnonzero(manifest.splits == split) for split in ("train", "validation"))
-    return FitContext(
-        recipe=small_recipe(f"joint={str(joint).lower()}"),
-        label_tasks=manifest.label_tasks,
-        fit=memes.take(fit),
-        fit_labels=labels[fit],
-        select=memes.take(select),
-        select_labels=labels[select],
-        seed=0,
-        folder=folder,
-        fitted=(fitted or {}).__getitem__,
-        progress=progress or Silent(),
-    )
-
-
-@pytest.fixture
-def encoded(monkeypatch):
-    """Counts the texts and images that encoders are run on."""
-    counts = {"text": 0, "image": 0}
-    for name, branch in (("text", TextBranch), ("image", ImageBranch)):
-
-        def counting(self, given, *rest, _name=name, _whole=branch.forward):
-            counts[_name] += 0 if given is None else len(given)
-            return _whole(self, given, *rest)
-
-        monkeypatch.setattr(branch, "forward", counting)
-    return counts
+    recipe = small_recipe(f"joint={str(joint).lower()}")
+    return fit_context(recipe, manifest, memes, folder, (fitted or {}).__getitem__, progress)
 
 
 def parted(model):

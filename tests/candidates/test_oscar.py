@@ -11,7 +11,6 @@ import torch
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from memeblend.candidates import oscar_data
-from memeblend.candidates.base import FitContext
 from memeblend.candidates.neural import Neural
 from memeblend.candidates.oscar import Oscar
 from memeblend.candidates.oscar_data import FileRows, GridRows, OscarDataset, pad_regions
@@ -27,6 +26,7 @@ from memeblend.regions.store import RegionStore
 from memeblend.training.encoder import make_preprocessor
 from memeblend.training.preprocessing import prepare
 from memeblend.training.progress import Silent
+from small_candidates import fit_context
 from small_runs import small_data, small_recipe
 
 FEATURE_SIZE = 10
@@ -92,20 +92,8 @@ def image(manifest, memes, tmp_path_factory):
 
 
 def context(manifest, memes, folder, *, joint=True, image=None, progress=None):
-    labels = np.stack([manifest.labels(task.name) for task in manifest.label_tasks], axis=1)
-    train, validation = (np.flatnonzero(manifest.splits == split) for split in ("train", "validation"))
-    return FitContext(
-        recipe=small_recipe(f"joint={str(joint).lower()}"),
-        label_tasks=manifest.label_tasks,
-        fit=memes.take(train),
-        fit_labels=labels[train],
-        select=memes.take(validation),
-        select_labels=labels[validation],
-        seed=0,
-        folder=Path(folder),
-        fitted=lambda name: image(joint),
-        progress=progress or Heard(),
-    )
+    recipe = small_recipe(f"joint={str(joint).lower()}")
+    return fit_context(recipe, manifest, memes, Path(folder), lambda name: image(joint), progress or Heard())
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,6 @@ from memeblend.data.images import ImageTransform
 from memeblend.labels import LabelTask
 from memeblend.models import build_model
 from memeblend.models.config import MemeConfig
-from memeblend.models.image import ImageBranch
-from memeblend.models.text import TextBranch
 from memeblend.models.tokenizer import train_tokenizer
 from memeblend.recipe.parts import CrossEntropy, Encoder, TinyEncoder
 from memeblend.training import features as features_module
@@ -50,20 +48,6 @@ def frozen_model(kind, memes, seed=0):
 
 def end_to_end(model, memes):
     return MemeDataset(memes, LABELS, text=hasattr(model, "text"), image=hasattr(model, "image"))
-
-
-@pytest.fixture
-def encoded(monkeypatch):
-    """Counts the texts and images that encoders are run on."""
-    counts = {"text": 0, "image": 0}
-    for name, branch in (("text", TextBranch), ("image", ImageBranch)):
-
-        def counting(self, given, *rest, _name=name, _whole=branch.forward):
-            counts[_name] += 0 if given is None else len(given)
-            return _whole(self, given, *rest)
-
-        monkeypatch.setattr(branch, "forward", counting)
-    return counts
 
 
 @pytest.mark.parametrize("cached", [True, False], ids=["on disk", "in memory"])

@@ -7,7 +7,6 @@ the SVG, with its dark value behind `prefers-color-scheme: dark`. Text stays tex
 from __future__ import annotations
 
 import io
-import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -234,7 +233,7 @@ def _shortened(name: str) -> str:
 
 def _wrapped(name: str) -> str:
     """A class name on two lines at most, broken at underscores and blanks."""
-    return textwrap.shorten(name.replace("_", " "), 24, placeholder="…").replace(" ", "\n", 1)
+    return _shortened(name.replace("_", " ")).replace(" ", "\n", 1)
 
 
 def _interval(
