@@ -27,10 +27,19 @@ def write_run_report(run: Run) -> dict[str, Any]:
     Raises:
         OutputError: a file could not be written.
     """
+    report = run_report(run)
+    rows = {meme_id: row for row, meme_id in enumerate(run.manifest.meme_ids.tolist())}
+    thumbnails = {meme_id: _thumbnail(run, rows[meme_id]) for meme_id in wrong_meme_ids(report)}
+    write_report(report, {meme_id: image for meme_id, image in thumbnails.items() if image}, run.folder)
+    return report
+
+
+def run_report(run: Run) -> dict[str, Any]:
+    """The content of a run's report.json."""
     manifest = run.manifest
     texts = dict(zip(manifest.meme_ids.tolist(), manifest.texts, strict=True))
     sources = sorted(set(manifest.table["source"]))
-    report = build_report(
+    return build_report(
         ReportInput(
             title=f"{', '.join(sources)}: {run.recipe.name}",
             data_name=", ".join(sources),
@@ -49,15 +58,11 @@ def write_run_report(run: Run) -> dict[str, Any]:
             class_counts=_class_counts(run),
             curves=run.curves(),
             texts=texts,
-            notes=run.notes,
+            notes=[*run.notes, *run.chosen.notes],
             synthetic=sources == [SAMPLE_SOURCE],
             seconds=run.seconds,
         )
     )
-    rows = {meme_id: row for row, meme_id in enumerate(texts)}
-    thumbnails = {meme_id: _thumbnail(run, rows[meme_id]) for meme_id in wrong_meme_ids(report)}
-    write_report(report, {meme_id: image for meme_id, image in thumbnails.items() if image}, run.folder)
-    return report
 
 
 def summary(report: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +71,8 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
     Returns:
         "split" (the report role's), "num_memes", "label_tasks" and "means" of the ensembles on that split;
         "candidates": {label task: {candidate: weighted F1 on that split}}; "ensembles": {label task: {"members",
-        "selected_on", "expected" (the objective to expect of this way to choose, None where it can't be told),
+        "selected_on", "objective", "score" (its value where the choice looked), "expected" (its value to expect of this
+        way to choose, None where it can't be told),
         "weighted_f1" and "candidates" as the choice saw them on the splits of "selected_on"}}.
     """
     trained = {name: entry for name, entry in report["label_tasks"].items() if entry["derived_from"] is None}
@@ -84,6 +90,8 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
             name: {
                 "members": entry["members"]["members"],
                 "selected_on": entry["members"]["selected_on"],
+                "objective": entry["members"]["objective"],
+                "score": entry["members"]["score"],
                 "expected": entry["expected"]["chosen"]["expected"],
                 "weighted_f1": entry["ensemble"][seen[entry["members"]["selected_on_role"]]],
                 "candidates": {

@@ -162,13 +162,18 @@ def test_what_the_recipe_asks_for_is_studied_as_a_whole() -> None:
 @pytest.mark.parametrize(
     ("settings", "metric"),
     [
-        (DecisionSettings(calibration="temperature"), "log_loss"),
-        (DecisionSettings(thresholds="macro_f1"), "macro_f1"),
+        (DecisionSettings(calibration="temperature", thresholds="macro_f1"), "macro_f1"),
         (DecisionSettings(serving_prior={"negative": 0.5, "neutral": 0.5}), "weighted_f1"),
     ],
 )
 def test_the_recipe_is_judged_by_what_it_is_for(settings: DecisionSettings, metric: str) -> None:
     assert options_of(study(*pair(60), np.full(3, 1 / 3), settings, **QUICK))["recipe"].metric == metric
+
+
+def test_a_recipe_that_is_one_of_the_usual_options_is_studied_once() -> None:
+    found = study(*pair(60), np.full(3, 1 / 3), DecisionSettings(thresholds="macro_f1"), **QUICK)
+    assert "recipe" not in options_of(found)
+    assert "thresholds_macro_f1" in options_of(found)
 
 
 def test_memes_of_a_group_are_never_split_over_folds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,7 @@ def _fit_and_show(manifest: Manifest, recipe: Recipe, out: Path, json_output: bo
         expected = "" if chosen["expected"] is None else f", {chosen['expected']:.3f} to expect"
         results.print(
             f"{name}: {', '.join(chosen['members'])} "
-            f"(chosen on '{where}', weighted F1 {chosen['weighted_f1']:.3f} there{expected})",
+            f"(chosen on '{where}', {chosen['objective'].replace('_f1', ' F1')} {chosen['score']:.3f} there{expected})",
             markup=False,
         )
     results.print(f"report: {out / 'report.html'}\nmodel:  {out / 'model'}", soft_wrap=True)

@@ -116,6 +116,15 @@ def fitted(table: PredictionTable, settings: DecisionSettings, fit_prior: NDArra
     return rule
 
 
+def check_settings(label_task: LabelTask, settings: DecisionSettings, fit_prior: NDArray[np.float64]) -> None:
+    """Refuse settings that don't fit a label task.
+
+    Raises:
+        PredictionError: costs of another shape, a serving prior of other classes, ...; all problems listed.
+    """
+    _unfitted(label_task, settings, fit_prior)
+
+
 def _needs_labels(settings: DecisionSettings, label_task: LabelTask) -> bool:
     return (
         settings.calibration != "none"

@@ -207,13 +207,16 @@ def _options(
     label_task: LabelTask, settings: DecisionSettings | None
 ) -> Iterator[tuple[str, DecisionSettings, StudyMetric]]:
     """Names, settings and metrics of the options that make sense for a label task."""
-    yield "temperature", _ONLY_TEMPERATURE, "log_loss"
-    yield "thresholds_weighted_f1", DecisionSettings(thresholds="weighted_f1"), "weighted_f1"
-    yield "thresholds_macro_f1", DecisionSettings(thresholds="macro_f1"), "macro_f1"
-    yield "label_shift", _SHIFT, "weighted_f1"
+    always: list[tuple[str, DecisionSettings, StudyMetric]] = [
+        ("temperature", _ONLY_TEMPERATURE, "log_loss"),
+        ("thresholds_weighted_f1", DecisionSettings(thresholds="weighted_f1"), "weighted_f1"),
+        ("thresholds_macro_f1", DecisionSettings(thresholds="macro_f1"), "macro_f1"),
+        ("label_shift", _SHIFT, "weighted_f1"),
+    ]
     if label_task.intensity:
-        yield "present_threshold", DecisionSettings(present="threshold"), "weighted_f1"
-    if settings is not None and settings != DecisionSettings():
+        always.append(("present_threshold", DecisionSettings(present="threshold"), "weighted_f1"))
+    yield from always
+    if settings is not None and settings not in (DecisionSettings(), *(option for _, option, _ in always)):
         decides = (settings.serving_prior, settings.thresholds, settings.present) != (None, "none", "argmax")
         metric: StudyMetric = "cost" if settings.thresholds == "cost" else settings.metric
         yield "recipe", settings, metric if decides else "log_loss"

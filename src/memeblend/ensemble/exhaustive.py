@@ -53,13 +53,16 @@ _WORTH_THREADS = 50_000_000
 
 
 def subset_gains(scorer: Scorer) -> NDArray[np.float64]:
-    """Gains of all non-empty subsets [2**num_candidates - 1]."""
+    """Gains of all non-empty subsets [2**num_candidates - 1]; a scorer keeps them for the next time."""
+    if scorer.all_gains is not None:
+        return scorer.all_gains
     num_low = (scorer.offered.num_candidates + 1) // 2
     num_classes = scorer.offered.label_task.num_classes
     table = num_classes * (num_classes - 1) // 2 * scorer.offered.num_memes * 2 ** (num_low + 1)
     one_by_one = scorer.needs_probabilities or table > _MAX_TABLE or num_classes > _MAX_CLASSES
     gains = _summed(scorer) if one_by_one else _counted(scorer, num_low)
-    return gains[1:]
+    scorer.all_gains = gains[1:]
+    return scorer.all_gains
 
 
 def subset_sizes(num_candidates: int) -> NDArray[np.int64]:

@@ -107,6 +107,7 @@ class Scorer:
         own: gain of each candidate alone [num_candidates].
         units: weight of each candidate [num_candidates], 1 unless the voting is "weighted".
         each: what each candidate gives alone, as "ensembles" of one.
+        all_gains: of all non-empty subsets, once `exhaustive.subset_gains` has found them.
 
     Raises:
         PredictionError: the objective is not defined for this label task or these memes.
@@ -120,6 +121,7 @@ class Scorer:
                 fix="Choose another objective; weighted_f1, macro_f1, accuracy and log_loss are always defined.",
             )
         self.offered, self.objective, self.voting = offered, objective, voting
+        self.all_gains: NDArray[np.float64] | None = None
         self.needs_probabilities = objective not in COUNT_METRICS
         alone = objective_scores(
             offered.labels, offered.classes, offered.probabilities, objective, offered.label_task.num_classes

@@ -128,8 +128,25 @@ def search(tables: Sequence[PredictionTable], settings: SearchSettings | None = 
         PredictionError: more than 24 candidates for the exhaustive method, no labelled meme, tables that do not fit
             together, an objective that is not defined here, or no ensemble within the limit of milliseconds.
     """
-    (choice,) = _choose([Offered.of(tables)], settings or SearchSettings())
+    (choice,) = search_each(tables, [settings or SearchSettings()])
     return choice
+
+
+def search_each(tables: Sequence[PredictionTable], several: Sequence[SearchSettings]) -> list[EnsembleChoice]:
+    """As `search`, for several settings; what they share, such as the score of every subset, is computed once.
+
+    Raises:
+        PredictionError: as of `search`, for any of the settings.
+    """
+    offered = Offered.of(tables)
+    scorers: dict[tuple[str, str], Scorer] = {}
+    choices = []
+    for settings in several:
+        key = settings.objective, settings.voting
+        if key not in scorers:
+            scorers[key] = Scorer(offered, settings.objective, settings.voting)
+        choices += _choose([scorers[key]], settings)
+    return choices
 
 
 def search_shared(
@@ -161,21 +178,22 @@ def search_shared(
             problems=problems,
             fix="Leave out the candidates that some label tasks lack, or choose for each label task.",
         )
-    chosen = _choose(list(offers.values()), settings or SearchSettings())
+    wanted = settings or SearchSettings()
+    chosen = _choose([Scorer(one, wanted.objective, wanted.voting) for one in offers.values()], wanted)
     return dict(zip(offers, chosen, strict=True))
 
 
-def _choose(offers: Sequence[Offered], settings: SearchSettings) -> list[EnsembleChoice]:
+def _choose(scorers: Sequence[Scorer], settings: SearchSettings) -> list[EnsembleChoice]:
     """The choice for each of some label tasks with the same candidates."""
-    num_candidates = offers[0].num_candidates
+    names = scorers[0].offered.names
+    num_candidates = len(names)
     if settings.method == "exhaustive" and num_candidates > MAX_CANDIDATES:
         raise PredictionError(
             f"{num_candidates} candidates are offered to the ensemble; the exhaustive method tries every subset, so "
             f"at most {MAX_CANDIDATES} can be.",
             fix="Choose with method 'greedy', or leave out the weakest candidates.",
         )
-    scorers = [Scorer(offered, settings.objective, settings.voting) for offered in offers]
-    times, num_tried = _times(scorers, settings, _Budget.of(offers[0].names, settings))
+    times, num_tried = _times(scorers, settings, _Budget.of(names, settings))
     return [_choice(scorer, times, num_tried, settings) for scorer in scorers]
 
 

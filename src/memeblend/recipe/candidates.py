@@ -37,7 +37,9 @@ class NeuralCandidate(_Candidate):
     """Dropout inside the classifier heads."""
 
 
-class _EncoderCandidate(NeuralCandidate):
+class EncoderCandidate(NeuralCandidate):
+    """What candidates on the recipe's encoders share."""
+
     encoders: Literal["trained", "frozen", "lora"] = "trained"
     """Train the encoders with the heads; leave them as they are (their states are computed once and cached, and
     `token_dropout` is ignored; with the embedded encoder and start = "encoder" they are random); or train low-rank
@@ -46,7 +48,7 @@ class _EncoderCandidate(NeuralCandidate):
     """Rank of the adapters when `encoders` is "lora"; their scale is alpha / rank with alpha = 2 rank."""
 
 
-class TextCandidate(_EncoderCandidate):
+class TextCandidate(EncoderCandidate):
     """CLIP-text: a head on the pooled end token plus a head on a two-layer BiLSTM, logits summed (figure 1a)."""
 
     kind: Literal["text"]
@@ -54,13 +56,13 @@ class TextCandidate(_EncoderCandidate):
     """Width of the BiLSTM in each direction."""
 
 
-class ImageCandidate(_EncoderCandidate):
+class ImageCandidate(EncoderCandidate):
     """CLIP-image: a head on the pooled class token (figure 1b)."""
 
     kind: Literal["image"]
 
 
-class _MultiModalCandidate(_EncoderCandidate):
+class _MultiModalCandidate(EncoderCandidate):
     blending: Literal["fixed", "none"] = "fixed"
     """Gradient blending with fixed weights, or the fused loss alone."""
     blend_weights: BlendWeights = BlendWeights(text=0.3, image=0.3, fused=0.4)
@@ -245,9 +247,14 @@ def stem(spec: CandidateSpec) -> str:
     name = str(spec.kind)
     if isinstance(spec, FusionCandidate | AlignCandidate) and spec.blending == "none":
         name += "_unblended"
-    if isinstance(spec, _EncoderCandidate) and spec.encoders != "trained":
+    if isinstance(spec, EncoderCandidate) and spec.encoders != "trained":
         name += f"_{spec.encoders}"
     return name
+
+
+def copies_are_alike(spec: CandidateSpec) -> bool:
+    """Whether copies would be the same model: nothing in it depends on a seed or on another candidate."""
+    return spec.kind == "zeroshot" or (isinstance(spec, BoostingCandidate | KnnCandidate) and spec.start == "encoder")
 
 
 def starts_from(spec: CandidateSpec) -> tuple[str, ...]:

@@ -169,7 +169,8 @@ class Ensemble(Part):
     """How members are looked for: every non-empty subset (the paper), greedily with replacement and bagging (Caruana
     et al. 2004), the best `top_k`, the best one, or all."""
     rule: Literal["maximum", "one_standard_error"] = "one_standard_error"
-    """With "exhaustive": the best subset (the paper), or the smallest within one standard error of it."""
+    """With "exhaustive" and in each bag of "greedy": the best ensemble (the paper), or the smallest within one standard
+    error of it."""
     shared: bool = False
     """One member list for all label tasks, chosen by their mean objective."""
     top_k: PositiveInt = 3

@@ -12,7 +12,15 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from memeblend.labels import LabelTask
-from memeblend.recipe.candidates import NEURAL_KINDS, CandidateSpec, FusionCandidate, NeuralCandidate, starts_from, stem
+from memeblend.recipe.candidates import (
+    NEURAL_KINDS,
+    CandidateSpec,
+    FusionCandidate,
+    NeuralCandidate,
+    copies_are_alike,
+    starts_from,
+    stem,
+)
 from memeblend.recipe.parts import (
     CrossEntropy,
     Decisions,
@@ -119,7 +127,7 @@ class Recipe(Part):
 
     def copies_of(self, spec: CandidateSpec) -> int:
         """How many candidates of this specification."""
-        return spec.copies or self.copies
+        return spec.copies or (1 if copies_are_alike(spec) else self.copies)
 
 
 def _filled(spec: Any, base: dict[str, Any]) -> Any:

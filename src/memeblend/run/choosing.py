@@ -14,8 +14,8 @@ from memeblend.decisions import DecisionRule, DecisionSettings, fit_rule
 from memeblend.ensemble.combining import combine
 from memeblend.ensemble.cost import CandidateCost
 from memeblend.ensemble.honest import Procedure, expected_scores_by_method
-from memeblend.ensemble.selection import EnsembleChoice, SearchSettings, search, search_shared
-from memeblend.errors import RecipeError
+from memeblend.ensemble.selection import EnsembleChoice, SearchSettings, search, search_each, search_shared
+from memeblend.errors import PredictionError, RecipeError
 from memeblend.evaluation.tables import PredictionTable
 from memeblend.recipe import Recipe
 
@@ -36,7 +36,9 @@ class Chosen:
         expected: plain JSON: for each procedure ("chosen", "best single" and, where another rule chose, "plain
             maximum") what nested cross-validation says of it, and under "gain" the paired difference of the chosen
             one to the best single candidate.
-        rules: how probabilities become decisions.
+        rules: how the probabilities of `ensembles` become decisions.
+        served_rules: the same of `served`.
+        notes: pools that were left out, and why.
     """
 
     ensembles: Mapping[str, EnsembleChoice]
@@ -44,6 +46,8 @@ class Chosen:
     pools: Mapping[str, Mapping[str, EnsembleChoice]]
     expected: Mapping[str, Mapping[str, Any]]
     rules: Mapping[str, DecisionRule]
+    served_rules: Mapping[str, DecisionRule]
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types; `from_dict` is the inverse."""
@@ -53,6 +57,8 @@ class Chosen:
             "pools": {name: _dumped(choices) for name, choices in self.pools.items()},
             "expected": dict(self.expected),
             "rules": {name: rule.to_dict() for name, rule in self.rules.items()},
+            "served_rules": {name: rule.to_dict() for name, rule in self.served_rules.items()},
+            "notes": list(self.notes),
         }
 
     @classmethod
@@ -64,10 +70,12 @@ class Chosen:
             {name: _loaded(choices) for name, choices in data["pools"].items()},
             data["expected"],
             {name: DecisionRule.from_dict(rule) for name, rule in data["rules"].items()},
+            {name: DecisionRule.from_dict(rule) for name, rule in data["served_rules"].items()},
+            tuple(data["notes"]),
         )
 
 
-NOTHING = Chosen({}, {}, {}, {}, {})
+NOTHING = Chosen({}, {}, {}, {}, {}, {})
 """Of a run whose candidates are trained and whose ensembles are not yet chosen."""
 
 
@@ -97,33 +105,37 @@ def choose(
     """
     splits = roles.select if recipe.ensemble.chosen_on == "select" else roles.report
     by_task = _by_label_task(tables, splits)
-    settings = _settings(recipe, costs)
+    settings, shared = _settings(recipe, costs), recipe.ensemble.shared
     pools = _pools(recipe, tables)
-    pool = pools.get(recipe.ensemble.pool)
-    if recipe.ensemble.budget_ms:  # what came from outside has no known cost, so it can't be within
-        pool = tuple(name for name in (pool or tables) if name in costs)
-    offered = {task: _part(found, pool) for task, found in by_task.items()}
-    ensembles = _search(offered, settings, shared=recipe.ensemble.shared)
-    own = {task: [one for one in found if one.candidate not in outside] for task, found in offered.items()}
-    needs_outside = any(set(choice.members) & set(outside) for choice in ensembles.values())
-    served = _search(own, settings, shared=recipe.ensemble.shared) if needs_outside else ensembles
+    # What came from outside has no known cost, so it can't be within a budget.
+    usable = [name for name in tables if name in costs or not recipe.ensemble.budget_ms]
+    offered = _offer(by_task, [name for name in pools.get(recipe.ensemble.pool, usable) if name in usable])
+    ensembles = _search(offered, settings, shared=shared)
+    served = ensembles
+    if any(set(choice.members) & set(outside) for choice in ensembles.values()):
+        own = [name for name in pools.get(recipe.ensemble.pool, usable) if name in usable and name not in outside]
+        served = _search(_offer(by_task, own), settings, shared=shared)
     expected = {}
     for num_done, task in enumerate(by_task, start=1):
         expected[task] = _expected(recipe, offered, task, settings)
         told(num_done)
-    return Chosen(
-        ensembles,
-        served,
-        {
-            name: _search({task: _part(found, names) for task, found in by_task.items()}, settings, shared=False)
-            for name, names in pools.items()
-        },
-        expected,
-        {
+
+    def fitted(choices: Mapping[str, EnsembleChoice]) -> dict[str, DecisionRule]:
+        return {
             task: fit_rule(combine(by_task[task], choice), decision_settings(recipe, task), priors[task])
-            for task, choice in ensembles.items()
-        },
-    )
+            for task, choice in choices.items()
+        }
+
+    notes: list[str] = []
+    of_pools = {}
+    for name, names in pools.items():
+        try:
+            of_pools[name] = _search(_offer(by_task, [one for one in names if one in usable]), settings, shared=False)
+        except PredictionError as error:
+            notes.append(f"Pool '{name}' is left out: {error.message}")
+    rules = fitted(ensembles)
+    served_rules = rules if served is ensembles else fitted(served)
+    return Chosen(ensembles, served, of_pools, expected, rules, served_rules, tuple(notes))
 
 
 def _by_label_task(tables: Tables, splits: Sequence[str]) -> dict[str, list[PredictionTable]]:
@@ -135,8 +147,21 @@ def _by_label_task(tables: Tables, splits: Sequence[str]) -> dict[str, list[Pred
     return found
 
 
-def _part(tables: Sequence[PredictionTable], names: Sequence[str] | None) -> list[PredictionTable]:
-    return [table for table in tables if names is None or table.candidate in names]
+def _offer(by_task: Mapping[str, Sequence[PredictionTable]], names: Sequence[str]) -> dict[str, list[PredictionTable]]:
+    """The tables of some candidates, for each label task.
+
+    Raises:
+        PredictionError: a label task has none of them.
+    """
+    offered = {task: [table for table in found if table.candidate in names] for task, found in by_task.items()}
+    without = [task for task, found in offered.items() if not found]
+    if without:
+        raise PredictionError(
+            f"None of the candidates {', '.join(names) or '(none)'} can be offered for label task(s) "
+            f"{', '.join(without)}.",
+            fix="Offer others: a budget needs measured costs, and a model needs candidates of the run's own.",
+        )
+    return offered
 
 
 def check_pools(recipe: Recipe, names: Iterable[str]) -> None:
@@ -197,9 +222,7 @@ def _expected(
 ) -> dict[str, Any]:
     """What nested cross-validation says of the recipe's way to choose, and of simpler ones."""
 
-    def by_recipe(tables: Sequence[PredictionTable]) -> EnsembleChoice:
-        if not recipe.ensemble.shared:
-            return search(tables, settings)
+    def shared_choice(tables: Sequence[PredictionTable]) -> EnsembleChoice:
         seen = tables[0].meme_ids
         others = {
             name: [table.take(np.isin(table.meme_ids, seen)) for table in found]
@@ -208,13 +231,24 @@ def _expected(
         }
         return search_shared({task: tables} | others, settings)[task]
 
-    procedures = {
-        CHOSEN: Procedure(by_recipe, combine),
-        BEST_SINGLE: Procedure(lambda tables: search(tables, replace(settings, method="best_single")), combine),
-    }
+    ways = {BEST_SINGLE: replace(settings, method="best_single")}
     if settings.method == "exhaustive" and settings.rule != "maximum":
-        plain = replace(settings, rule="maximum")
-        procedures[MAXIMUM] = Procedure(lambda tables: search(tables, plain), combine)
+        ways[MAXIMUM] = replace(settings, rule="maximum")
+    if not recipe.ensemble.shared:
+        ways[CHOSEN] = settings
+    last: tuple[Sequence[PredictionTable], dict[str, EnsembleChoice]] = ((), {})
+
+    def by(way: str) -> Callable[[Sequence[PredictionTable]], EnsembleChoice]:
+        def chosen(tables: Sequence[PredictionTable]) -> EnsembleChoice:
+            nonlocal last
+            if last[0] is not tables:  # all ways choose from the same tables, one after the other
+                last = tables, dict(zip(ways, search_each(tables, list(ways.values())), strict=True))
+            return last[1][way]
+
+        return chosen
+
+    procedures = {CHOSEN: Procedure(shared_choice if recipe.ensemble.shared else by(CHOSEN), combine)}
+    procedures |= {way: Procedure(by(way), combine) for way in ways if way != CHOSEN}
     found = expected_scores_by_method(
         offered[task],
         procedures,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from memeblend.run.choosing import Chosen
 from memeblend.training.preprocessing import Preprocessor
 
 RUN_FILE = "run.json"
+_FORMAT = 2
 _GO_ON = "Free some space and run the same command; it goes on from the last whole checkpoint."
 
 
@@ -63,6 +64,7 @@ class Run:
     def save(self) -> None:
         """Write `run.json`, which says what was chosen and makes the folder a finished run."""
         state = {
+            "format": _FORMAT,
             "roles": self.roles.to_dict(),
             "groups": self.groups.tolist(),
             "candidates": {name: list(of_candidate) for name, of_candidate in self.tables.items()},
@@ -88,6 +90,11 @@ class Run:
             ) from error
         except ValueError as error:
             raise ModelError(f"'{folder / RUN_FILE}' could not be read: {error}.") from error
+        if not isinstance(state, dict) or state.get("format") != _FORMAT:
+            raise ModelError(
+                f"'{folder}' was made by another version of memeblend.",
+                fix="Run the same fit again; it trains anew what changed.",
+            )
         recipe, manifest = (
             load_recipe(folder / "recipe.toml"),
             Manifest.read(folder / "manifest.parquet", allow_outside=True),
@@ -115,6 +122,14 @@ class Run:
     def outside(self) -> tuple[str, ...]:
         """Names of the candidates that came from outside."""
         return tuple(name for name in self.tables if not candidate_folder(self.folder, name).is_dir())
+
+    @property
+    def served(self) -> Run:
+        """The run as its model can serve it: without candidates from outside where one was chosen."""
+        if self.chosen.served == self.chosen.ensembles:
+            return self
+        chosen = replace(self.chosen, ensembles=self.chosen.served, rules=self.chosen.served_rules)
+        return replace(self, chosen=chosen)
 
     def candidate(self, name: str) -> Candidate:
         """A finished candidate."""

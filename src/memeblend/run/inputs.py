@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,14 @@ from memeblend.data.cache import unreadable_images
 from memeblend.data.manifest import Manifest
 from memeblend.data.rows import Notify, log_line
 from memeblend.data.splits import SplitRoles
-from memeblend.errors import DataError, Problem, RecipeError
+from memeblend.decisions.fitting import check_settings
+from memeblend.errors import DataError, MissingExtraError, PredictionError, Problem, RecipeError
+from memeblend.evaluation.baselines import class_prior
+from memeblend.evaluation.metrics import why_undefined
 from memeblend.labels import MEMOTION_LABEL_TASKS, MISSING, PRESENT_SUFFIX
 from memeblend.recipe import Recipe
+from memeblend.recipe.candidates import BoostingCandidate, EncoderCandidate, OscarCandidate, stem
+from memeblend.run.choosing import decision_settings
 from memeblend.run.folder import rows_of
 from memeblend.training.encoder import make_preprocessor
 
@@ -104,6 +110,66 @@ def check_labels(manifest: Manifest, roles: SplitRoles) -> None:
             problems=problems,
             fix="Name the label tasks to learn with --label-task (only_label_tasks in a recipe), or add labels.",
         )
+
+
+def check_choice(recipe: Recipe, manifest: Manifest, roles: SplitRoles) -> None:
+    """Refuse an objective or decisions that these memes don't allow, before anything is trained.
+
+    Raises:
+        RecipeError: `decisions` names label tasks that there are not.
+        PredictionError: settings of `decisions` that don't fit a label task, or an objective not defined for it.
+    """
+    names = [task.name for task in manifest.label_tasks]
+    unknown = sorted({*recipe.decisions.costs, *recipe.decisions.serving_prior} - set(names))
+    if unknown:
+        raise RecipeError(
+            f"The recipe's decisions name {', '.join(unknown)}, which these memes have no labels for.",
+            fix=f"Label tasks here: {', '.join(names)}.",
+        )
+    choosing = "select" if recipe.ensemble.chosen_on == "select" else "report"
+    fit, seen = (rows_of(manifest, roles, [role]) for role in ("fit", choosing))
+    problems = []
+    for task in manifest.label_tasks:
+        labels = manifest.labels(task.name)
+        check_settings(task, decision_settings(recipe, task.name), class_prior(labels[fit], task.num_classes))
+        reason = why_undefined(task, labels[seen][labels[seen] != MISSING], recipe.ensemble.objective)
+        problems += [Problem(f"label task {task.name}", reason)] if reason else []
+    if problems:
+        raise PredictionError(
+            f"ensemble.objective is '{recipe.ensemble.objective}', which is not defined here:",
+            problems=problems,
+            fix="weighted_f1, macro_f1, accuracy and log_loss are always defined.",
+        )
+
+
+def check_needs(recipe: Recipe) -> None:
+    """Refuse candidates that lack a package or a region file, before anything is trained.
+
+    Raises:
+        MissingExtraError: a package is not installed.
+        RecipeError: a region file is not there.
+    """
+    for spec in recipe.candidates:
+        needed = {}
+        if isinstance(spec, BoostingCandidate) and spec.engine == "xgboost":
+            needed = {"xgboost": "boost"}
+        elif isinstance(spec, EncoderCandidate) and spec.encoders == "lora":
+            needed = {"peft": "peft"}
+        for package, extra in needed.items():
+            if find_spec(package) is None:
+                raise MissingExtraError(
+                    f"Candidate '{stem(spec)}' needs the package {package}, which is not installed.",
+                    fix=f'Install the extra: pip install "memeblend[{extra}]"',
+                )
+        if (
+            isinstance(spec, OscarCandidate)
+            and spec.regions != "grid"
+            and not Path(spec.regions).expanduser().is_file()
+        ):
+            raise RecipeError(
+                f"There is no region file '{spec.regions}', which candidate 'oscar' reads.",
+                fix="Write it with `memeblend regions`, or set candidates.oscar.regions=grid.",
+            )
 
 
 def check_losses(recipe: Recipe, manifest: Manifest) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from memeblend.data.manifest import Manifest
 from memeblend.data.rows import Notify
-from memeblend.errors import DataError
+from memeblend.errors import DataError, PredictionError
 from memeblend.evaluation.baselines import class_prior
 from memeblend.evaluation.tables import PredictionTable
 from memeblend.files import write_text
+from memeblend.labels import LabelTask
 from memeblend.recipe import Recipe, dump_recipe, load_recipe
 from memeblend.run.choosing import Tables, check_pools, choose
-from memeblend.run.folder import Run, candidate_folder, claimed, rows_of, table_path
+from memeblend.run.folder import Run, claimed, rows_of, table_path
 from memeblend.run.outside import read_outside
 from memeblend.training.progress import Progress
+
+_RESERVED = ("ensemble", "best_constant")
+"""Names of other rows in a report."""
 
 
 def with_choice(run: Run, recipe: Recipe, progress: Progress) -> Run:
@@ -80,8 +85,11 @@ def add_outside(folder: Path, path: Path, name: str, label_task: str, notify: No
     """
     with claimed(folder):
         run = Run.load(folder)
-        if name in run.tables and name not in run.outside:
-            raise DataError(f"'{name}' is one of the run's own candidates.", fix="Choose another name with --name.")
+        if name in _RESERVED or (folder / "stages" / name).is_dir():
+            raise DataError(
+                f"'{name}' is one of the run's own candidates or another name that it uses.",
+                fix="Choose another name with --name.",
+            )
         reference = {task: table for of_candidate in run.tables.values() for task, table in of_candidate.items()}
         made = read_outside(path, name, reference, run.manifest.meme_ids.tolist(), label_task=label_task, notify=notify)
         kept = {task: table for task, table in run.tables.get(name, {}).items() if task not in made}
@@ -97,17 +105,33 @@ def outside_tables(
 ) -> dict[str, dict[str, PredictionTable]]:
     """Tables of candidates from outside that an earlier run of the folder took in and that fit its memes still."""
     found: dict[str, dict[str, PredictionTable]] = {}
-    for task in manifest.label_tasks:
-        for path in sorted(table_path(folder, "*", task).parent.glob(table_path(folder, "*", task).name)):
-            name = path.name.removesuffix(table_path(folder, "", task).name)
-            if name in own or candidate_folder(folder, name).is_dir():
-                continue
+    reference = next(iter(own.values()))
+    for task, name, path in _outside_files(folder, manifest):
+        try:
             table = PredictionTable.read(path, task)
-            if _same_memes(table, next(iter(own.values()))[task.name]):
-                found.setdefault(name, {})[task.name] = table
-            else:
-                notes.append(f"Candidate '{name}' from outside predicted other memes, so it is left out.")
+        except PredictionError as error:
+            notes.append(f"Candidate '{name}' from outside is left out: {error.message}")
+            continue
+        if _same_memes(table, reference[task.name]):
+            found.setdefault(name, {})[task.name] = table.with_truth_of(reference[task.name])
+        else:
+            notes.append(f"Candidate '{name}' from outside predicted other memes, so it is left out.")
     return found
+
+
+def outside_names(folder: Path, manifest: Manifest) -> list[str]:
+    """Names of the candidates from outside that a run's folder holds."""
+    return sorted({name for _, name, _ in _outside_files(folder, manifest)})
+
+
+def _outside_files(folder: Path, manifest: Manifest) -> Iterator[tuple[LabelTask, str, Path]]:
+    """Label task, candidate and file of the prediction tables that no stage of the run made."""
+    for task in manifest.label_tasks:
+        ending = table_path(folder, "", task).name
+        for path in sorted((folder / "predictions").glob(f"*{ending}")):
+            name = path.name.removesuffix(ending)
+            if not (folder / "stages" / name).is_dir():
+                yield task, name, path
 
 
 def _same_memes(table: PredictionTable, reference: PredictionTable) -> bool:

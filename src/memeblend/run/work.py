@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -34,8 +34,8 @@ from memeblend.run.folder import (
     rows_of,
     table_path,
 )
-from memeblend.run.inputs import check_labels, check_losses, possible
-from memeblend.run.reselecting import outside_tables, with_choice
+from memeblend.run.inputs import check_choice, check_labels, check_losses, check_needs, possible
+from memeblend.run.reselecting import outside_names, outside_tables, with_choice
 from memeblend.training.encoder import encoder_fingerprint, make_preprocessor
 from memeblend.training.preprocessing import Memes, Preprocessor, prepare
 from memeblend.training.progress import Progress
@@ -80,8 +80,10 @@ def carry_out(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Pa
         )
         check_labels(manifest, roles)
         check_losses(recipe, manifest)
+        check_choice(recipe, manifest, roles)
+        check_needs(recipe)
         wanted = plan(recipe)
-        check_pools(recipe, [one.name for one in wanted])
+        check_pools(recipe, [one.name for one in wanted] + outside_names(folder, manifest))
         planned = possible(wanted, manifest, notes)
         (folder / RUN_FILE).unlink(missing_ok=True)  # what it says is no longer so until this ends
         write_text(folder / "recipe.toml", dump_recipe(recipe))
@@ -162,7 +164,7 @@ class _Work:
         tasks = self.manifest.label_tasks
         fingerprint = digest(
             self._inputs,
-            planned.spec.model_dump(mode="json"),
+            planned.spec.model_dump(mode="json", exclude={"copies"}),
             planned.number,
             recipe.seed,
             recipe.joint,
@@ -218,7 +220,8 @@ class _Work:
     def _predict(self, name: str, paths: Mapping[str, Path]) -> None:
         """Write a candidate's prediction tables of the memes that choose and report, and what predicting cost."""
         judged = rows_of(self.manifest, self.roles, ["select", "report"])
-        memes, candidate = self._memes.take(judged), self._fitted(name)
+        # Without cached states, since serving has none: the time is what the report and budgets go by.
+        memes, candidate = replace(self._memes.take(judged), cache_dir=None), self._fitted(name)
         began = time.perf_counter()
         probabilities = candidate.predict(memes)
         milliseconds = 1000 * (time.perf_counter() - began) / len(memes)
@@ -243,7 +246,7 @@ def _files_named_by(spec: CandidateSpec) -> dict[str, list[tuple[int, int]]]:
     if not isinstance(spec, OscarCandidate):
         return {}
     found = {}
-    for name in (spec.source, spec.regions):
+    for name in {spec.source, spec.regions} - {"tiny", "grid"}:
         path = Path(name).expanduser()
         files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
         found[name] = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
