@@ -137,6 +137,19 @@ def test_save_and_load_give_the_same_predictions(fitted, data, tmp_path):
     assert (tmp_path / "again" / "recipe.toml").read_text() == (fitted.out / "model" / "recipe.toml").read_text()
 
 
+def test_the_folder_keeps_what_is_said_of_the_memes_that_chose(fitted, data):
+    manifest = Manifest.read(data)
+    chose = manifest.take(manifest.splits == "validation")
+    said, loaded = fitted.predict_tables(chose).tables, MemeClassifier.load(fitted.out)
+    for model in (fitted, loaded):
+        assert set(model.validation_) == {"mood", "level"}
+        for name, table in model.validation_.items():
+            np.testing.assert_array_equal(table.meme_ids, chose.meme_ids)
+            np.testing.assert_allclose(table.probabilities, said[name].probabilities, atol=1e-6)
+            np.testing.assert_array_equal(table.predicted, said[name].predicted)
+            np.testing.assert_array_equal(table.labels, chose.labels(name))
+
+
 def test_a_model_loads_in_a_process_that_has_no_network_and_no_training_data(fitted, tmp_path):
     shutil.copytree(fitted.out / "model", tmp_path / "model")
     rows = small_rows(tmp_path / "new", 3)
@@ -167,14 +180,15 @@ def broken(folder, how):
         (lambda folder: (folder / "memeblend.json").write_text("{"), "could not be read"),
         (lambda folder: (folder / "memeblend.json").write_text('{"format": 99, "files": {}}'), "format 99"),
         (
-            lambda folder: (folder / "memeblend.json").write_text('{"format": 2, "files": {}}'),
+            lambda folder: (folder / "memeblend.json").write_text('{"format": 3, "files": {}}'),
             "not what memeblend wrote",
         ),
         (lambda folder: next(folder.rglob("*.safetensors")).write_bytes(b"x"), "cut short or altered"),
         (lambda folder: (folder / "preprocessor" / "tokenizer.json").unlink(), "tokenizer.json: is missing"),
         (lambda folder: (folder / "recipe.toml").write_text("name = 'x'"), "cut short or altered"),
+        (lambda folder: (folder / "validation" / "mood.parquet").unlink(), r"validation/mood\.parquet: is missing"),
     ],
-    ids=["no file", "no JSON", "newer format", "nothing in it", "weights", "tokenizer", "recipe"],
+    ids=["no file", "no JSON", "newer format", "nothing in it", "weights", "tokenizer", "recipe", "validation"],
 )
 def test_a_model_folder_that_is_not_whole_is_refused(fitted, tmp_path, break_it, message):
     folder = broken(fitted.out / "model", tmp_path / "model")

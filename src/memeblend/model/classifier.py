@@ -27,15 +27,17 @@ from memeblend.errors import DataError, ModelError
 from memeblend.evaluation.baselines import class_prior
 from memeblend.evaluation.evaluate import evaluate_table
 from memeblend.evaluation.metrics import task_means
+from memeblend.evaluation.tables import PredictionTable
 from memeblend.files import file_digest, replacing_folder, write_json, write_text
 from memeblend.labels import LabelTask
 from memeblend.model.folder import FILE, FORMAT, files_of, read_state
 from memeblend.model.memes import check_inputs, meme_digests, prior_of, splits_to_evaluate
+from memeblend.model.validation import read_validation, served_validation, write_validation
 from memeblend.model.voting import vote
 from memeblend.predictions import Predictions
 from memeblend.recipe import Recipe, dump_recipe, load_recipe
 from memeblend.report.card import card_scores, model_card
-from memeblend.reporting import write_run_report
+from memeblend.reporting import run_report, write_run_report
 from memeblend.run import Run, carry_out, read_labelled
 from memeblend.training.preprocessing import Memes, Preprocessor, prepare
 from memeblend.training.progress import Progress, Silent
@@ -64,6 +66,7 @@ class MemeClassifier:
         scores_: the ensembles' scores on the split that reported, as the model card shows them.
         seen_: digests of the memes that trained the model or chose its members.
         data_: source, fingerprint and number of the memes that trained it.
+        validation_: what the model says of the memes that chose its members, for each trained label task.
 
     Example:
         >>> from memeblend import MemeClassifier
@@ -136,19 +139,19 @@ class MemeClassifier:
 
     def _finish(self, run: Run, progress: Progress) -> None:
         progress.start("writing report and model", 2)
-        self._adopt(run, run.recipe, write_run_report(run))
+        self._adopt(run, write_run_report(run))
         progress.advance(1)
         self.save(run.folder / "model")
         progress.advance(2)
 
-    def _adopt(self, run: Run, recipe: Recipe, report: Mapping[str, Any]) -> None:
+    def _adopt(self, run: Run, report: Mapping[str, Any]) -> None:
         """Take the fitted state over from a run."""
         fit = run.rows("fit")
         members = sorted({name for choice in run.chosen.served.values() for name in choice.members})
         self._set_state(
             run.manifest.label_tasks,
             run.chosen.served,
-            run.chosen.rules,
+            run.chosen.served_rules,
             {
                 task.name: class_prior(run.manifest.labels(task.name)[fit], task.num_classes)
                 for task in run.manifest.label_tasks
@@ -156,8 +159,9 @@ class MemeClassifier:
             run.roles.to_dict(),
             run.preprocessor,
             {name: run.candidate(name) for name in members},
+            served_validation(run),
         )
-        self.fitted_recipe_ = recipe
+        self.fitted_recipe_ = run.recipe
         self.data_ = {
             "source": ", ".join(sorted(set(run.manifest.table["source"]))),
             "fingerprint": run.manifest.fingerprint,
@@ -165,7 +169,8 @@ class MemeClassifier:
             "synthetic": report["synthetic"],
         }
         self.report_ = dict(report)
-        self.scores_ = card_scores(report)
+        # The card is of what the model holds, which has no candidates from outside.
+        self.scores_ = card_scores(report if run.served is run else run_report(run.served))
         self.seen_ = np.unique(meme_digests(run.manifest.take(run.rows("fit", "select"))))
 
     def _set_state(
@@ -177,6 +182,7 @@ class MemeClassifier:
         roles: Mapping[str, Sequence[str]],
         preprocessor: Preprocessor,
         candidates: Mapping[str, Candidate],
+        validation: Mapping[str, PredictionTable],
     ) -> None:
         self.label_tasks_ = tuple(label_tasks)
         self.classes_ = {task.name: np.array(task.classes) for task in label_tasks}
@@ -186,6 +192,7 @@ class MemeClassifier:
         self.roles_ = {role: tuple(names) for role, names in roles.items()}
         self._preprocessor = preprocessor
         self._candidates = dict(candidates)
+        self.validation_ = dict(validation)
 
     def predict_tables(self, memes: Manifest | str | Path) -> Predictions:
         """Everything the model says of memes: classes, probabilities, members' votes.
@@ -330,6 +337,7 @@ class MemeClassifier:
             for name, candidate in self._candidates.items():
                 (temporary / "candidates" / name).mkdir(parents=True)
                 candidate.save(temporary / "candidates" / name)
+            write_validation(temporary, self.validation_)
             write_text(temporary / "recipe.toml", dump_recipe(self.fitted_recipe_))
             state = {
                 "format": FORMAT,
@@ -368,6 +376,7 @@ class MemeClassifier:
                 state["roles"],
                 Preprocessor.load(folder / "preprocessor"),
                 {name: load_candidate(name, folder / "candidates" / name) for name in state["candidates"]},
+                read_validation(folder, tasks),
             )
             model.data_ = dict(state["data"])
             model.scores_ = dict(state["scores"])

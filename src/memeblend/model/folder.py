@@ -10,7 +10,7 @@ from typing import Any
 from memeblend.errors import ModelError, Problem
 from memeblend.files import file_digest
 
-FORMAT = 2
+FORMAT = 3
 FILE = "memeblend.json"
 
 
