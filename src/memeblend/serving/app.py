@@ -105,7 +105,12 @@ def _add_model_routes(app: FastAPI, service: Service, categories: tuple[Category
         uploads = await _predict_uploads(request, service)
         records = await _unless_gone(request, service.classify(uploads))
         memes = [
-            schemas.MemeOut(meme_id=upload.meme_id, label_tasks=record["label_tasks"])
+            schemas.MemeOut(
+                meme_id=upload.meme_id,
+                label_tasks=record["label_tasks"],
+                ocr_text=record.get("ocr_text"),
+                ocr=record.get("ocr"),
+            )
             for upload, record in zip(uploads, records, strict=True)
         ]
         return _json(schemas.PredictAnswer(model=model.name, memes=memes))
@@ -133,7 +138,7 @@ def _add_model_routes(app: FastAPI, service: Service, categories: tuple[Category
     @app.get(MODEL, operation_id="model")
     async def served_model() -> schemas.ModelAnswer:
         """The model that is served: label tasks, classes, members, categories, limits, scores, card."""
-        return await service.in_decoder(lambda: _model_answer(model, settings, categories))
+        return await service.in_decoder(lambda: _model_answer(service, categories))
 
 
 def _add_state_routes(app: FastAPI, service: Service) -> None:
@@ -227,9 +232,8 @@ def _json(answer: schemas.PredictAnswer | schemas.ModerationAnswer) -> Response:
     return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
 
 
-def _model_answer(
-    model: ServedModel, settings: ServerSettings, categories: tuple[Category, ...]
-) -> schemas.ModelAnswer:
+def _model_answer(service: Service, categories: tuple[Category, ...]) -> schemas.ModelAnswer:
+    model, settings = service.model, service.settings
     classifier = model.classifier
     trained = {task.name for task in classifier.label_tasks_}
     return schemas.ModelAnswer(
@@ -258,6 +262,7 @@ def _model_answer(
             max_image_pixels=settings.image_limits.max_pixels,
             deadline_s=settings.deadline_s,
         ),
+        ocr=service.texts.engine,
         scores=classifier.scores_,
         data=classifier.data_,
         card=model.card,

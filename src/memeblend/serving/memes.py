@@ -21,12 +21,14 @@ class Upload:
         text: its ocr_text, "" where none was sent.
         image: the image file, None where none was sent.
         where: the image's place in the request, for messages.
+        has_text: whether a text was sent, be it ""; where none was, that of the image may be read.
     """
 
     meme_id: str
     text: str
     image: bytes | None
     where: str
+    has_text: bool = True
 
 
 @dataclass(frozen=True, eq=False)

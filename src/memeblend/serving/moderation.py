@@ -107,4 +107,5 @@ def moderate(record: Record, categories: Collection[Category], given: Collection
         categories=verdicts,
         category_scores=scores,
         category_applied_input_types={one.name: [what for what in one.reads if what in given] for one in categories},
+        ocr_text=record.get("ocr_text"),
     )

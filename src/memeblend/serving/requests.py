@@ -36,6 +36,7 @@ def predict_json(body: bytes, settings: ServerSettings) -> list[Upload]:
                 text=_text(meme.text or "", f"memes[{position}].text", settings, problems),
                 image=None if meme.image is None else _image(meme.image, f"memes[{position}].image", problems),
                 where=f"memes[{position}].image",
+                has_text=meme.text is not None,
             )
             for position, meme in enumerate(request.memes)
         ]
@@ -85,6 +86,7 @@ def predict_form(content_type: str, body: bytes, settings: ServerSettings) -> li
                 text=_text(texts[position] if texts else "", f"text[{position}]", settings, found),
                 image=images[position] if images else None,
                 where=f"image[{position}]",
+                has_text=bool(texts),
             )
             for position in range(number)
         ]
@@ -138,7 +140,8 @@ def _of_parts(parts: Sequence[TextPart | ImagePart], settings: ServerSettings, p
             image = _image(part.image_url.url, where, problems)
         else:
             problems.append(Problem(where, f"{_NOT_FETCHED}, as a data: URI"))
-    return Upload("0", _text(text, "input", settings, problems), image, "input")
+    has_text = any(isinstance(part, TextPart) for part in parts)
+    return Upload("0", _text(text, "input", settings, problems), image, "input", has_text)
 
 
 def _validated(kind: type[_Request], body: bytes) -> _Request:

@@ -26,7 +26,7 @@ class MemeIn(_Sent):
     meme_id: Annotated[str, Field(max_length=MAX_MEME_ID)] | None = None
     """Comes back in the answer; the meme's position where there is none."""
     text: str | None = None
-    """The text in the image."""
+    """The text in the image. Without it (an empty one is one), a server that has OCR reads it."""
     image: str | None = None
     """The image file in base64, bare or as a `data:` URI. Addresses are never fetched."""
 
@@ -94,11 +94,22 @@ class LabelOut(BaseModel):
     """Each member's class; derived label tasks have no votes of their own."""
 
 
+class OcrOut(BaseModel):
+    """How a text was read."""
+
+    engine: str
+    confidence: float
+    """From 0 to 1, a mean over the characters; engines do not mean the same by it."""
+
+
 class MemeOut(BaseModel):
     """What the model says of one meme."""
 
     meme_id: str
     label_tasks: dict[str, LabelOut]
+    ocr_text: str | None = None
+    """What was read in the image of a meme that came without text."""
+    ocr: OcrOut | None = None
 
 
 class PredictAnswer(BaseModel):
@@ -115,6 +126,8 @@ class ModerationResult(BaseModel):
     categories: dict[str, bool]
     category_scores: dict[str, float]
     category_applied_input_types: dict[str, list[Literal["text", "image"]]]
+    ocr_text: str | None = None
+    """What was read in the image of an input without text."""
 
 
 class ModerationAnswer(BaseModel):
@@ -174,6 +187,8 @@ class ModelAnswer(BaseModel):
     members: list[MemberOut]
     categories: list[CategoryOut]
     limits: LimitsOut
+    ocr: str | None
+    """The engine that reads memes without text; null where they count as memes with an empty one."""
     scores: dict[str, Any]
     data: dict[str, Any]
     card: str

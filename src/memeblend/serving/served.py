@@ -66,6 +66,11 @@ class ServedModel:
         """Whether any member reads images."""
         return any("image" in read for read in self.classifier.reads_.values())
 
+    @property
+    def reads_text(self) -> bool:
+        """Whether any member reads texts."""
+        return any("text" in read for read in self.classifier.reads_.values())
+
     def predict(self, memes: Sequence[DecodedMeme]) -> list[Record]:
         """A record for each meme, in their order."""
         return self.classifier.predict_prepared(make_ready(memes, self.classifier.preprocessor_)).to_records()

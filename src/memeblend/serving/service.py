@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from memeblend.serving.batching import Batcher, Record
 from memeblend.serving.logs import log
 from memeblend.serving.memes import DecodedMeme, Upload, blank_memes, decode
 from memeblend.serving.metrics import Metrics
+from memeblend.serving.reading import ImageTexts
 from memeblend.serving.refusals import Refusal
 from memeblend.serving.served import ServedModel
 from memeblend.serving.settings import ServerSettings
@@ -30,11 +32,16 @@ class Service:
     Args:
         model: what is served.
         settings: limits and habits.
+
+    Raises:
+        DataError: there is no such OCR engine, or it can't be used.
+        MissingExtraError: it is not installed.
     """
 
     def __init__(self, model: ServedModel, settings: ServerSettings) -> None:
         self.model = model
         self.settings = settings
+        self.texts = ImageTexts(settings)
         self.metrics = Metrics(model.name, lambda: self.batcher.num_places_taken)
         self.batcher = Batcher(
             model.predict,
@@ -69,6 +76,7 @@ class Service:
             Exception: the model fails on these.
         """
         self.batcher.start()
+        await self.texts.start()
         transform = self.model.classifier.preprocessor_.transform
         for num_memes in (1, self.settings.max_batch):
             await self.batcher.classify(blank_memes(num_memes, transform))
@@ -76,6 +84,7 @@ class Service:
     async def stop(self) -> None:
         """Answer what was taken, then end all threads."""
         await self.batcher.stop()
+        await self.texts.stop()
         self._decoders.shutdown(cancel_futures=True)
 
     def fault(self) -> str:
@@ -89,6 +98,8 @@ class Service:
     async def classify(self, uploads: Sequence[Upload]) -> list[Record]:
         """What the model says of each upload, in their order.
 
+        Where the server has OCR and a meme came without text, its record also says `ocr_text` and `ocr`.
+
         Raises:
             Refusal: images are missing or can't be decoded (422), the queue is full (429), the deadline has passed
                 (504).
@@ -97,10 +108,25 @@ class Service:
         with self.batcher.places(len(uploads)):
             try:
                 async with asyncio.timeout(self.settings.deadline_s):
-                    return await self.batcher.classify(await self._decoded(uploads))
+                    return await self._records(uploads)
             except TimeoutError:
                 late = f"The request was not answered within {self.settings.deadline_s:g} s."
                 raise Refusal(504, "deadline", late, retry_after_s=1) from None
+
+    async def _records(self, uploads: Sequence[Upload]) -> list[Record]:
+        decoded = await self._decoded(uploads)
+        if not self.model.reads_text:
+            return await self.batcher.classify(decoded)
+        found = await self.texts.of(uploads)
+        memes = [
+            meme if read is None else replace(meme, text=read.text) for meme, read in zip(decoded, found, strict=True)
+        ]
+        records = await self.batcher.classify(memes)
+        for record, read in zip(records, found, strict=True):
+            if read is not None:
+                confidence = round(read.confidence, 4)
+                record |= {"ocr_text": read.text, "ocr": {"engine": self.texts.engine, "confidence": confidence}}
+        return records
 
     def _check_images(self, uploads: Sequence[Upload]) -> None:
         if not self.model.needs_image:

@@ -32,6 +32,7 @@ class ServerSettings:
         cors_origins: origins whose pages a browser lets read the answers; none by default.
         thresholds: category -> score from which `/v1/moderations` says yes; others follow the model's decision.
         flagging: categories that make `/v1/moderations` say `flagged`; empty takes all.
+        ocr: engine that reads the images of memes without text: `auto`, `none`, or a name of `memeblend.data.ocr`.
         log_content: whether logs hold the memes' texts and the messages of unforeseen errors.
 
     Raises:
@@ -53,6 +54,7 @@ class ServerSettings:
     cors_origins: tuple[str, ...] = ()
     thresholds: Mapping[str, float] = field(default_factory=dict)
     flagging: tuple[str, ...] = ()
+    ocr: str = "none"
     log_content: bool = False
 
     def __post_init__(self) -> None:
