@@ -29,23 +29,24 @@ MAY_IMPORT = {
     "training": {"recipe", "data", "models", "losses", "evaluation"},
     "candidates": {"recipe", "data", "models", "losses", "evaluation", "training", "regions"},
     "run": {"recipe", "data", "evaluation", "decisions", "ensemble", "training", "candidates"},
+    "policy": {"evaluation"},
     "predictions": {"evaluation"},
     "reporting": {"recipe", "data", "evaluation", "ensemble", "decisions", "report", "run"},
     "model": {
         "recipe", "data", "evaluation", "ensemble", "decisions", "training", "candidates", "run", "predictions",
-        "report", "reporting",
+        "report", "reporting", "explain",
     },
     "serving": {
         "recipe", "data", "evaluation", "ensemble", "decisions", "training", "candidates", "predictions", "model",
+        "explain", "policy",
     },
     "explain": {
         "recipe", "data", "models", "evaluation", "ensemble", "decisions", "training", "candidates", "predictions",
-        "model",
     },
     "precedents": {"data", "training", "candidates", "model"},
     "cli": {
         "recipe", "data", "evaluation", "training", "regions", "model", "predictions", "precedents", "reporting", "run",
-        "serving", "explain",
+        "serving", "explain", "policy",
     },
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "sklearn", "matplotlib", "pandas", "pyarrow")

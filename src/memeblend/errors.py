@@ -5,6 +5,7 @@
     │   └── ImageError       an image that can't be decoded safely
     ├── RecipeError          a recipe that says something it can't say
     ├── PredictionError      a prediction table that can't be used
+    ├── PolicyError          a policy that says something it can't say
     ├── ModelError           a model folder that is not ours, cut short or altered
     ├── TrainingError        a stage that could not be trained
     ├── MissingExtraError    an optional package that is not installed
@@ -81,6 +82,10 @@ class PredictionError(MemeblendError):
     """A prediction table with wrong columns, ids, classes or probabilities."""
 
 
+class PolicyError(MemeblendError):
+    """A policy with an unknown key or category, a wrong value, or memes that it can't be fitted on."""
+
+
 class ModelError(MemeblendError):
     """A model folder that is not ours, is cut short, or does not match its own description."""
 
@@ -91,6 +96,10 @@ class TrainingError(MemeblendError):
 
 class MissingExtraError(MemeblendError):
     """Something needs an optional package that is not installed; `fix` names the extra to install."""
+
+
+class HubError(MemeblendError):
+    """A model hub that refuses, does not answer or does not have what was asked for."""
 
 
 class OutputError(MemeblendError):

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,37 @@ def write_json(path: str | Path, data: Any) -> None:
         OutputError: it could not be written.
     """
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def toml_text(data: Mapping[str, Any]) -> str:
+    """Plain data as TOML: tables, arrays of tables, and flat arrays of text, numbers and booleans."""
+    return _toml(data, ())
+
+
+def _toml(table: Mapping[str, Any], path: tuple[str, ...]) -> str:
+    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping) and not _is_tables(value)}
+    lines = [f"{_toml_key(key)} = {_toml_value(value)}\n" for key, value in plain.items()]
+    for key, value in table.items():
+        inner = (*path, key)
+        name = ".".join(_toml_key(part) for part in inner)
+        if isinstance(value, Mapping):
+            lines.append(f"\n[{name}]\n{_toml(value, inner)}")
+        elif _is_tables(value):
+            lines += [f"\n[[{name}]]\n{_toml(entry, inner)}" for entry in value]
+    return "".join(lines)
+
+
+def _is_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(entry, Mapping) for entry in value)
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_value(key)
+
+
+def _toml_value(value: Any) -> str:
+    # Text, numbers, booleans and flat arrays are written alike in JSON and TOML, but for one character.
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")
 
 
 def digest(*parts: Any) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
-import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from importlib import resources
@@ -14,6 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from memeblend.errors import Problem, RecipeError
+from memeblend.files import toml_text
 from memeblend.recipe.candidates import CandidateSpec
 from memeblend.recipe.parts import DeclaredLabelTask, Loss
 from memeblend.recipe.schema import Recipe
@@ -165,30 +164,4 @@ def _targets(data: dict[str, Any], parts: list[str], override: str) -> Iterator[
 
 def dump_recipe(recipe: Recipe) -> str:
     """TOML text of a recipe with every field written out; `load_recipe` reads it back to an equal object."""
-    return _toml(recipe.model_dump(mode="json"), ())
-
-
-def _toml(table: dict[str, Any], path: tuple[str, ...]) -> str:
-    plain = {key: value for key, value in table.items() if not isinstance(value, dict) and not _is_tables(value)}
-    lines = [f"{_key(key)} = {_value(value)}\n" for key, value in plain.items()]
-    for key, value in table.items():
-        inner = (*path, key)
-        name = ".".join(_key(part) for part in inner)
-        if isinstance(value, dict):
-            lines.append(f"\n[{name}]\n{_toml(value, inner)}")
-        elif _is_tables(value):
-            lines += [f"\n[[{name}]]\n{_toml(entry, inner)}" for entry in value]
-    return "".join(lines)
-
-
-def _is_tables(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(entry, dict) for entry in value)
-
-
-def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
-
-
-def _value(value: Any) -> str:
-    # Strings, numbers, booleans and flat arrays are written alike in JSON and TOML.
-    return json.dumps(value, ensure_ascii=False)
+    return toml_text(recipe.model_dump(mode="json"))
