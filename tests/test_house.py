@@ -44,9 +44,10 @@ MAY_IMPORT = {
         "recipe", "data", "models", "evaluation", "ensemble", "decisions", "training", "candidates", "predictions",
     },
     "precedents": {"data", "training", "candidates", "model"},
+    "redteam": {"recipe", "data", "evaluation", "training", "predictions", "model", "report", "policy"},
     "cli": {
         "recipe", "data", "evaluation", "training", "regions", "model", "predictions", "precedents", "reporting", "run",
-        "serving", "explain", "policy",
+        "serving", "explain", "redteam", "policy",
     },
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "sklearn", "matplotlib", "pandas", "pyarrow")

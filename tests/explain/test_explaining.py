@@ -42,6 +42,13 @@ def test_it_explains_what_the_model_predicts(model, picture, found):
             assert split.value == pytest.approx(vote.probabilities[task.explained], abs=1e-6)
 
 
+def test_the_model_explains_itself(model, picture, found, background):
+    itself = model.explain(picture, TEXT, background=background, cheap=True, label_task="level")
+    (of_level,) = [task for task in found.label_tasks if task.label_task.name == "level"]
+    assert [task.label_task.name for task in itself.label_tasks] == ["level"]
+    assert itself.label_tasks[0].splits == of_level.splits
+
+
 def test_every_member_is_attributed_in_the_ways_of_its_kind(model, found):
     for task in found.label_tasks:
         methods = {}

@@ -10,7 +10,10 @@ import typer
 
 from memeblend.cli.ensemble import ensemble_app
 from memeblend.cli.guard import guarded
+from memeblend.cli.policy import policy as policy_command
 from memeblend.cli.precedents import precedents_app
+from memeblend.cli.push import push
+from memeblend.cli.redteam import redteam
 from memeblend.cli.serve import serve
 
 app = typer.Typer(
@@ -127,15 +130,21 @@ def predict(
     reader: ReaderOption = "",
     column: ColumnOption = [],  # noqa: B006
     allow_outside: OutsideOption = False,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", help="Say what this policy does about each meme (`memeblend policy`).")
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Classify memes: class, probabilities and the members' votes for each label task."""
     from memeblend.cli.work import run_predict
 
-    guarded(lambda: run_predict(model, inputs or [], text, out, reader, column, allow_outside, json_output))
+    guarded(lambda: run_predict(model, inputs or [], text, out, reader, column, allow_outside, policy, json_output))
 
 
+app.command()(push)
+app.command()(policy_command)
 app.command()(serve)
+app.command()(redteam)
 
 
 @app.command()

@@ -23,6 +23,7 @@ from memeblend.candidates.tfidf import Tfidf
 from memeblend.errors import DataError
 from memeblend.evaluation.tables import PredictionTable
 from memeblend.explain.attribution import Attribution
+from memeblend.explain.explained import ExplainedModel
 from memeblend.explain.explanation import ENSEMBLE, Explanation, TaskExplanation
 from memeblend.explain.gradients import captum, integrated_gradients, model_of, one_batch
 from memeblend.explain.inputs import DEFAULT_SIDE, Meme, Variant, ready
@@ -32,7 +33,6 @@ from memeblend.explain.occlusion import occluded, occlusion
 from memeblend.explain.rollout import attention_rollout
 from memeblend.explain.votes import decide_alone, votes
 from memeblend.labels import LabelTask
-from memeblend.model import MemeClassifier
 from memeblend.recipe.candidates import AlignCandidate, FusionCandidate
 from memeblend.training.preprocessing import Memes, Preprocessor
 
@@ -40,7 +40,7 @@ NUM_PRECEDENTS = 5
 
 
 def explain(
-    model: MemeClassifier,
+    model: ExplainedModel,
     image: str | Path | Image.Image | None,
     text: str,
     *,
@@ -94,7 +94,7 @@ def explain(
     )
 
 
-def _asked_for(model: MemeClassifier, label_task: str | None) -> tuple[LabelTask, ...]:
+def _asked_for(model: ExplainedModel, label_task: str | None) -> tuple[LabelTask, ...]:
     names = {task.name: task for task in model.label_tasks_}
     if label_task is None:
         return model.label_tasks_
@@ -103,7 +103,7 @@ def _asked_for(model: MemeClassifier, label_task: str | None) -> tuple[LabelTask
     return (names[label_task],)
 
 
-def _backgrounds(model: MemeClassifier, meme: Meme, background: Memes | None) -> list[Variant]:
+def _backgrounds(model: ExplainedModel, meme: Meme, background: Memes | None) -> list[Variant]:
     """What stands in for a modality that is taken away.
 
     Raises:
@@ -141,7 +141,7 @@ class _Asked:
             3 num_backgrounds are its counterfactuals, the others the meme without each word and each patch.
     """
 
-    model: MemeClassifier
+    model: ExplainedModel
     meme: Meme
     memes: Memes
     num_backgrounds: int
@@ -150,7 +150,7 @@ class _Asked:
     members: Mapping[str, Sequence[PredictionTable]]
 
     @classmethod
-    def of(cls, model: MemeClassifier, meme: Meme, tasks: Sequence[LabelTask], backgrounds: list[Variant]) -> _Asked:
+    def of(cls, model: ExplainedModel, meme: Meme, tasks: Sequence[LabelTask], backgrounds: list[Variant]) -> _Asked:
         """Ask the members."""
         reads = {what for task in tasks for name in model.choices_[task.name].members for what in model.reads_[name]}
         text, image = "text" in reads, "image" in reads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from memeblend.errors import ModelError, Problem
@@ -12,6 +12,12 @@ from memeblend.files import file_digest
 
 FORMAT = 3
 FILE = "memeblend.json"
+
+
+def model_folder(folder: str | Path) -> Path:
+    """The model folder itself, where a run's folder was named."""
+    folder = Path(folder)
+    return folder / "model" if (folder / "model" / FILE).is_file() else folder
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -36,13 +42,20 @@ def read_state(folder: Path) -> dict[str, Any]:
     problems = []
     for name, expected in files.items():
         file = folder / name
-        if not file.is_file():
+        if not _within(name):
+            problems.append(Problem(repr(name), "leads out of the model's folder"))
+        elif not file.is_file():
             problems.append(Problem(name, "is missing"))
         elif file_digest(file) != expected:
             problems.append(Problem(name, "is not the file that was saved (cut short or altered)"))
     if problems:
         raise ModelError(f"The model in '{folder}' is not whole:", problems=problems, fix="Copy or train it again.")
     return dict(state)
+
+
+def _within(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\\" not in name
 
 
 def files_of(folder: Path) -> Iterable[Path]:

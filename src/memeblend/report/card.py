@@ -51,4 +51,32 @@ def model_card(state: Mapping[str, Any]) -> str:
         autoescape=False,
     )
     environment.filters["plain"] = lambda text: _SPECIAL.sub(r"\\\1", re.sub(r"\s+", " ", str(text)))
-    return environment.get_template("model_card.md").render(state=state)
+    return environment.get_template("model_card.md").render(state=state, metadata=_metadata(state))
+
+
+def _metadata(state: Mapping[str, Any]) -> str:
+    """YAML that the hub reads: tags, and each label task's scores as a model index."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    scores, source = state["scores"], state["data"]["source"]
+    results = [
+        EvalResult(
+            task_type="image-text-classification",
+            dataset_type=re.sub(r"[^a-z0-9_-]+", "-", source.lower()),
+            dataset_name=source,
+            dataset_split=scores["split"],
+            metric_type="f1",
+            metric_name=f"{averaging} F1, {name}",
+            metric_value=round(entry[f"{averaging}_f1"], 4),
+            metric_args={"average": averaging},
+        )
+        for name, entry in scores["label_tasks"].items()
+        for averaging in ("weighted", "macro")
+    ]
+    data = ModelCardData(
+        library_name="memeblend",
+        tags=["memes", "multi-modal", "image-text-classification"],
+        model_name="memeblend model",
+        eval_results=results,
+    )
+    return data.to_yaml().strip()
