@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,17 +34,19 @@ class Predictions:
     Attributes:
         tables: the ensemble's prediction table of each label task, derived ones included.
         members: the members' prediction tables of each trained label task.
+        policy: what a policy says of each meme (`Policy.decide`); empty without one.
     """
 
     tables: Mapping[str, PredictionTable]
     members: Mapping[str, tuple[PredictionTable, ...]]
+    policy: Sequence[Mapping[str, Any]] = ()
 
     def to_records(self) -> list[dict[str, Any]]:
         """One dictionary a meme.
 
         Returns:
             {"meme_id": ..., "label_tasks": {NAME: {"class", "probabilities": {CLASS: p}, "votes": {MEMBER: CLASS}}}};
-            derived label tasks have no votes of their own.
+            derived label tasks have no votes of their own. Under a policy also "policy", see `Policy.decide`.
         """
         ids = next(iter(self.tables.values())).meme_ids.tolist()
         records: list[dict[str, Any]] = [{"meme_id": meme_id, "label_tasks": {}} for meme_id in ids]
@@ -62,11 +64,14 @@ class Predictions:
                 if votes:
                     entry["votes"] = {member: classes[cast[row]] for member, cast in votes.items()}
                 record["label_tasks"][name] = entry
+        for record, said in zip(records, self.policy, strict=bool(self.policy)):
+            record["policy"] = dict(said)
         return records
 
     def to_frame(self) -> pd.DataFrame:
         """One row a meme: meme_id, then for each label task NAME, NAME_p_CLASS for each class, and NAME_votes
-        (the members' classes as JSON)."""
+        (the members' classes as JSON). Under a policy also verdict, and NAME_verdict, NAME_calibrated, NAME_low and
+        NAME_high (the interval) of each category, and NAME_set (classes as JSON) of each label task."""
         columns: dict[str, Any] = {"meme_id": next(iter(self.tables.values())).meme_ids.tolist()}
         for name, table in self.tables.items():
             classes = table.label_task.classes
@@ -79,7 +84,21 @@ class Predictions:
                     json.dumps(dict(zip((member.candidate for member in members), row, strict=True)))
                     for row in zip(*[[classes[i] for i in member.predicted] for member in members], strict=True)
                 ]
-        return pd.DataFrame(columns)
+        return pd.DataFrame(columns | self._policy_columns())
+
+    def _policy_columns(self) -> dict[str, Any]:
+        if not self.policy:
+            return {}
+        columns: dict[str, Any] = {"verdict": [said["verdict"] for said in self.policy]}
+        for name in self.policy[0]["categories"]:
+            found = [said["categories"][name] for said in self.policy]
+            columns[f"{name}_verdict"] = [one["verdict"] for one in found]
+            columns[f"{name}_calibrated"] = [one["calibrated"] for one in found]
+            for position, end in enumerate(("low", "high")):
+                columns[f"{name}_{end}"] = [one["interval"] and one["interval"][position] for one in found]
+        for name in self.policy[0]["sets"]:
+            columns[f"{name}_set"] = [json.dumps(said["sets"][name], ensure_ascii=False) for said in self.policy]
+        return columns
 
     def write(self, path: str | Path) -> None:
         """Write as .csv, .jsonl (nested as in `to_records`) or .parquet, by the suffix.

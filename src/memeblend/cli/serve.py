@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from memeblend.cli.guard import guarded
+from memeblend.cli.policy import NOT_OF_THIS_MODEL
 from memeblend.errors import MemeblendError, MissingExtraError
 
 _PACKAGES = ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client")
@@ -32,8 +33,10 @@ class ServeRequest:
         deadline: seconds that a request may take.
         threads: threads of the model; 0 takes every core but one.
         threshold: NAME=SCORE of a category of /v1/moderations.
+        policy: a policy file that verdicts follow; None leaves all to the model's decisions.
         flag: categories that make an input flagged; none takes all.
         cors_origin: origins whose pages a browser lets read the answers.
+        review_folder: where labels given on the page are kept; None leaves them to the person at the page.
         log_content: whether logs hold the memes' texts.
     """
 
@@ -48,8 +51,10 @@ class ServeRequest:
     deadline: float = 30.0
     threads: int = 0
     threshold: Sequence[str] = ()
+    policy: Path | None = None
     flag: Sequence[str] = ()
     cors_origin: Sequence[str] = ()
+    review_folder: Path | None = None
     log_content: bool = False
 
 
@@ -86,8 +91,10 @@ def run_serve(request: ServeRequest) -> None:
             deadline_s=request.deadline,
             num_threads=request.threads,
             thresholds=thresholds,
+            policy="" if request.policy is None else str(request.policy),
             flagging=tuple(request.flag),
             cors_origins=tuple(request.cors_origin),
+            review_folder="" if request.review_folder is None else str(request.review_folder),
             log_content=request.log_content,
             api_key=api_key_from_environment(),
         )
@@ -97,6 +104,8 @@ def run_serve(request: ServeRequest) -> None:
     with listen(request.host, request.port, settings) as listener, quiet_libraries():
         messages.print(f"Loading the model of '{request.model}' ...", markup=False, soft_wrap=True)
         app = create_app(ServedModel.load(request.model), settings)
+        if not app.state.policies.fits:
+            messages.print(NOT_OF_THIS_MODEL, markup=False, soft_wrap=True)
         messages.print(f"Serving at http://{shown}:{listener.getsockname()[1]} (Ctrl+C stops)", markup=False)
         if not settings.api_key and not request.host.startswith(_LOOPBACK):
             messages.print(f"Anyone who reaches {request.host} may ask: {API_KEY_VARIABLE} is not set.", markup=False)
@@ -155,15 +164,21 @@ def serve(
         list[str],
         typer.Option("--threshold", help="NAME=SCORE from which /v1/moderations gives a category. May be repeated."),
     ] = [],  # noqa: B006 (Typer copies it)
+    policy: Annotated[
+        Path | None, typer.Option("--policy", help="Give verdicts as this policy says (`memeblend policy`).")
+    ] = None,
     flag: Annotated[
         list[str], typer.Option("--flag", help="Only these categories make an input flagged. May be repeated.")
     ] = [],  # noqa: B006
     cors_origin: Annotated[
         list[str], typer.Option("--cors-origin", help="Let pages of this origin read the answers. May be repeated.")
     ] = [],  # noqa: B006
+    review_folder: Annotated[
+        Path | None, typer.Option("--review-folder", help="Keep labels given on the page here, as a table fit reads.")
+    ] = None,
     log_content: Annotated[bool, typer.Option("--log-content", help="Let logs hold the memes' texts.")] = False,
 ) -> None:
-    """Serve a model over HTTP: predictions, moderation, metrics. MEMEBLEND_API_KEY sets a key that clients need."""
+    """Serve a model over HTTP: a page, predictions, explanations, moderation, metrics. MEMEBLEND_API_KEY sets a key that clients need."""
     request = ServeRequest(
         model=model,
         host=host,
@@ -176,8 +191,10 @@ def serve(
         deadline=deadline,
         threads=threads,
         threshold=threshold,
+        policy=policy,
         flag=flag,
         cors_origin=cors_origin,
+        review_folder=review_folder,
         log_content=log_content,
     )
     guarded(lambda: run_serve(request))

@@ -6,9 +6,9 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -29,6 +29,9 @@ from memeblend.labels import LabelTask
 from memeblend.predictions import check_suffix
 from memeblend.recipe import Recipe, dump_recipe, load_recipe, preset_names
 from memeblend.recipe.candidates import stem
+
+if TYPE_CHECKING:
+    from memeblend.policy import Policy
 
 SYNTHETIC = "These memes are synthetic: drawn by memeblend itself. Scores on them say nothing of real memes."
 
@@ -182,7 +185,7 @@ def run_evaluate(
 ) -> None:
     """`memeblend evaluate`."""
     classifier = load_model(model)
-    manifest = _read(data, reader, column, allow_outside, classifier.label_tasks_)
+    manifest = read_memes(data, reader, column, allow_outside, classifier.label_tasks_)
     with quiet_libraries():
         found = classifier.evaluate(manifest, split)
     if json_output:
@@ -206,6 +209,7 @@ def run_predict(
     reader: str,
     column: Sequence[str],
     allow_outside: bool,
+    policy: Path | None,
     json_output: bool,
 ) -> None:
     """`memeblend predict`."""
@@ -213,11 +217,14 @@ def run_predict(
         check_suffix(out)
     manifest = read_inputs(inputs, texts, reader, column, allow_outside)
     classifier = load_model(model)
+    decides = None if policy is None else _read_policy(policy, classifier)
     if not manifest.has_texts:
         messages.print("These memes come without text; members that read text see an empty one.")
     messages.print(f"Classifying {len(manifest)} meme(s) with {', '.join(classifier.members_)} ...")
     with quiet_libraries():
         predictions = classifier.predict_tables(manifest)
+    if decides is not None:
+        predictions = replace(predictions, policy=decides.decide(predictions.tables))
     if out is not None:
         predictions.write(out)
         messages.print(f"Wrote {len(manifest)} row(s) to {out}", soft_wrap=True)
@@ -228,15 +235,37 @@ def run_predict(
             results.print(_record_table(record))
 
 
+def _read_policy(path: Path, classifier: Any) -> Policy:
+    from memeblend.cli.policy import NOT_OF_THIS_MODEL
+    from memeblend.policy import Policy
+
+    policy = Policy.read(path, classifier.label_tasks_)
+    if not policy.fits(classifier.validation_):
+        messages.print(NOT_OF_THIS_MODEL, markup=False, soft_wrap=True)
+    return policy
+
+
 def _record_table(record: dict[str, Any]) -> Table:
-    table = Table(title=escape(record["meme_id"]), title_justify="left")
-    for name in ("label task", "class", "probabilities", "votes"):
+    said = record.get("policy")
+    title = record["meme_id"] if said is None else f"{record['meme_id']}: {said['verdict']}"
+    table = Table(title=escape(title), title_justify="left")
+    for name in ("label task", "class", "probabilities", "votes", *(() if said is None else ("policy", "set"))):
         table.add_column(name)
     for name, entry in record["label_tasks"].items():
         probabilities = ", ".join(f"{label} {value:.2f}" for label, value in entry["probabilities"].items())
         votes = ", ".join(f"{member}: {label}" for member, label in entry.get("votes", {}).items())
-        table.add_row(*map(escape, (name, entry["class"], probabilities, votes or "(derived)")))
+        under = () if said is None else _under_policy(said, name)
+        table.add_row(*map(escape, (name, entry["class"], probabilities, votes or "(derived)", *under)))
     return table
+
+
+def _under_policy(said: dict[str, Any], name: str) -> tuple[str, str]:
+    """A label task's verdict with its calibrated score, and its set of classes; "" where it has none."""
+    verdict, found = "", said["categories"].get(name)
+    if found is not None:
+        interval = "" if found["interval"] is None else " [{:.2f}, {:.2f}]".format(*found["interval"])
+        verdict = f"{found['verdict']} {found['calibrated']:.2f}{interval}"
+    return verdict, ", ".join(said["sets"].get(name, ()))
 
 
 def run_report(run: Path, json_output: bool) -> None:
@@ -277,9 +306,10 @@ def load_model(model: Path) -> Any:
         return MemeClassifier.load(model)
 
 
-def _read(
+def read_memes(
     data: Path, reader: str, column: Sequence[str], allow_outside: bool, label_tasks: Sequence[LabelTask] | None
 ) -> Manifest:
+    """A table of memes or a data-set folder, with those of the label tasks that it has labels of; None reads none."""
     return Manifest.read(
         data,
         reader=reader or None,
@@ -314,7 +344,7 @@ def read_inputs(
     if one is not None and (one.is_dir() or one.suffix.lower() not in IMAGE_SUFFIXES):
         if texts:
             raise DataError(f"--text goes with images, but '{one}' is a table of memes with its own texts.")
-        return _read(one, reader, column, allow_outside, None)
+        return read_memes(one, reader, column, allow_outside, None)
     return loose_memes(inputs, texts)
 
 

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import TypeVar
 
 from fastapi import FastAPI, Request
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -21,19 +22,23 @@ from memeblend import __version__
 from memeblend.labels import with_derived
 from memeblend.serving import requests, schemas
 from memeblend.serving.describing import describe
+from memeblend.serving.explaining import Explainer
 from memeblend.serving.logs import log
 from memeblend.serving.memes import Upload
 from memeblend.serving.metrics import CONTENT_TYPE
 from memeblend.serving.moderation import INPUTS, Category, make_categories, moderate
+from memeblend.serving.page import PAGE, add_page, page_files
+from memeblend.serving.policies import Policies
 from memeblend.serving.refusals import Refusal, error_response
+from memeblend.serving.review import ReviewFolder
 from memeblend.serving.served import ServedModel
 from memeblend.serving.service import Service
 from memeblend.serving.settings import ServerSettings
 from memeblend.serving.wires import BODY, CLIENT_GONE, GONE_STATUS, Bodies, KeyCheck, Telemetry, notes_of
 
-PREDICT, MODERATIONS, MODEL = "/v1/predict", "/v1/moderations", "/v1/model"
+PREDICT, EXPLAIN, MODERATIONS, MODEL = "/v1/predict", "/v1/explain", "/v1/moderations", "/v1/model"
 HEALTH, READY, METRICS, OPENAPI = "/healthz", "/readyz", "/metrics", "/openapi.json"
-PATHS = (PREDICT, MODERATIONS, MODEL, HEALTH, READY, METRICS, OPENAPI)
+PATHS = (PAGE, PREDICT, EXPLAIN, MODERATIONS, MODEL, HEALTH, READY, METRICS, OPENAPI)
 _READ_AT_ONCE = 64 * 1024
 _T = TypeVar("_T")
 
@@ -43,13 +48,19 @@ def create_app(model: ServedModel, settings: ServerSettings) -> FastAPI:
 
     Args:
         model: what is served; it stays in memory, whatever happens to its folder.
-        settings: limits, key, thresholds.
+        settings: limits, key, thresholds, policy.
 
     Raises:
+        PolicyError: the policy can't be read or used with this model.
         ModelError: a threshold or flag for a category that the model does not have.
+        DataError: the review folder holds something else.
+        OutputError: the review folder can't be made or read.
     """
     categories = make_categories(model.classifier, settings)
     service = Service(model, settings)
+    explainer = Explainer(service)
+    review = ReviewFolder(settings.review_folder, model.classifier.label_tasks_) if settings.review_folder else None
+    files = page_files()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -58,6 +69,7 @@ def create_app(model: ServedModel, settings: ServerSettings) -> FastAPI:
             log(logging.INFO, "ready", model=model.name)
             yield
         finally:
+            await explainer.stop()
             await service.stop()
             log(logging.INFO, "stop")
 
@@ -65,20 +77,23 @@ def create_app(model: ServedModel, settings: ServerSettings) -> FastAPI:
         title="memeblend",
         version=__version__,
         lifespan=lifespan,
-        middleware=_middleware(service),
+        middleware=_middleware(service, tuple(files)),
         openapi_url=OPENAPI,
         docs_url=None,  # its pages load scripts from elsewhere
         redoc_url=None,
     )
+    app.state.policies = service.policies
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _not_found)
     _add_model_routes(app, service, categories)
+    _add_explain_route(app, service, explainer)
     _add_state_routes(app, service)
-    describe(app, settings, PREDICT, MODERATIONS, needs_image=model.needs_image)
+    add_page(app, service, explainer, review, files)
+    describe(app, settings, PREDICT, MODERATIONS, EXPLAIN, needs_image=model.needs_image)
     return app
 
 
-def _middleware(service: Service) -> list[Middleware]:
+def _middleware(service: Service, open_files: tuple[str, ...]) -> list[Middleware]:
     settings = service.settings
     wires = [Middleware(Telemetry, metrics=service.metrics, settings=settings, paths=PATHS)]
     if settings.cors_origins:
@@ -92,7 +107,7 @@ def _middleware(service: Service) -> list[Middleware]:
             )
         )
     if settings.api_key:
-        wires.append(Middleware(KeyCheck, key=settings.api_key, open_paths=(HEALTH, READY)))
+        wires.append(Middleware(KeyCheck, key=settings.api_key, open_paths=(HEALTH, READY, *open_files)))
     return [*wires, Middleware(Bodies, settings=settings)]
 
 
@@ -108,10 +123,11 @@ def _add_model_routes(app: FastAPI, service: Service, categories: tuple[Category
             schemas.MemeOut(
                 meme_id=upload.meme_id,
                 label_tasks=record["label_tasks"],
+                policy=None if said is None else schemas.MemeVerdict(**said),
                 ocr_text=record.get("ocr_text"),
                 ocr=record.get("ocr"),
             )
-            for upload, record in zip(uploads, records, strict=True)
+            for upload, record, said in zip(uploads, records, service.policies.said_of(records), strict=True)
         ]
         return _json(schemas.PredictAnswer(model=model.name, memes=memes))
 
@@ -130,8 +146,8 @@ def _add_model_routes(app: FastAPI, service: Service, categories: tuple[Category
         _write_down(request, uploads)
         records = await _unless_gone(request, service.classify(uploads))
         results = [
-            moderate(record, categories, [what for what in INPUTS if _has(upload, what)])
-            for upload, record in zip(uploads, records, strict=True)
+            moderate(record, categories, [what for what in INPUTS if _has(upload, what)], said)
+            for upload, record, said in zip(uploads, records, service.policies.said_of(records), strict=True)
         ]
         return _json(schemas.ModerationAnswer(id=f"modr-{uuid.uuid4().hex}", model=model.name, results=results))
 
@@ -139,6 +155,18 @@ def _add_model_routes(app: FastAPI, service: Service, categories: tuple[Category
     async def served_model() -> schemas.ModelAnswer:
         """The model that is served: label tasks, classes, members, categories, limits, scores, card."""
         return await service.in_decoder(lambda: _model_answer(service, categories))
+
+
+def _add_explain_route(app: FastAPI, service: Service, explainer: Explainer) -> None:
+    @app.post(EXPLAIN, response_model=schemas.ExplainAnswer, operation_id="explain")
+    async def explain(request: Request) -> Response:
+        """Explain what the model decides on a meme: words and patches, text against image, votes, precedents."""
+        _check_media_type(request, "application/json")
+        body = request.scope[BODY]
+        read = partial(requests.meme_json, schemas.ExplainRequest, body, service.settings)
+        asked, upload = await _read(service, body, read)
+        _write_down(request, [upload])
+        return _json(await _unless_gone(request, explainer.explain(asked, upload)))
 
 
 def _add_state_routes(app: FastAPI, service: Service) -> None:
@@ -173,7 +201,7 @@ async def _predict_uploads(request: Request, service: Service) -> list[Upload]:
     return uploads
 
 
-async def _read(service: Service, body: bytes, read: Callable[[], list[Upload]]) -> list[Upload]:
+async def _read(service: Service, body: bytes, read: Callable[[], _T]) -> _T:
     """Read a body, in another thread where it is so large that the event loop would stand still meanwhile."""
     return read() if len(body) <= _READ_AT_ONCE else await service.in_decoder(read)
 
@@ -228,7 +256,7 @@ def _has(upload: Upload, what: str) -> bool:
     return bool(upload.text.strip()) if what == "text" else upload.image is not None
 
 
-def _json(answer: schemas.PredictAnswer | schemas.ModerationAnswer) -> Response:
+def _json(answer: BaseModel) -> Response:
     return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
 
 
@@ -254,6 +282,7 @@ def _model_answer(service: Service, categories: tuple[Category, ...]) -> schemas
             for name, read in classifier.reads_.items()
         ],
         categories=[schemas.CategoryOut(name=one.name, threshold=one.threshold, flags=one.flags) for one in categories],
+        policy=_policy_out(service.policies),
         limits=schemas.LimitsOut(
             max_memes=settings.max_memes,
             max_body_bytes=settings.max_body_bytes,
@@ -268,6 +297,14 @@ def _model_answer(service: Service, categories: tuple[Category, ...]) -> schemas
         card=model.card,
         folder_changed=model.folder_changed,
     )
+
+
+def _policy_out(policies: Policies) -> schemas.PolicyOut | None:
+    current = policies.current
+    if current is None:
+        return None
+    limits = {name: category.limits for name, category in current.categories.items()}
+    return schemas.PolicyOut(fits=policies.fits, limits=limits, content=current.to_dict())
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -4,18 +4,21 @@ A binary label task is a category with its second class as the positive one; a l
 category with every level above the first. Others (a nominal or ordinal label task without "absent") are none.
 
 A category is given when the model decides for one of its classes but the first, as `/v1/predict` says, or, where the
-server was started with a threshold for it, when its score reaches that.
+server was started with a threshold for it, when its score reaches that. Where the server follows a policy with that
+category, it is given when the verdict is review or auto, so that a client that knows yes and no alone lets nothing
+through that a person is to see; its score is the calibrated one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from memeblend.errors import ModelError
 from memeblend.labels import LabelTask
 from memeblend.model import MemeClassifier
+from memeblend.policy.categories import is_category
 from memeblend.serving.batching import Record
 from memeblend.serving.schemas import ModerationResult
 from memeblend.serving.settings import ServerSettings
@@ -65,7 +68,7 @@ def make_categories(classifier: MemeClassifier, settings: ServerSettings) -> tup
     Raises:
         ModelError: a threshold or flag for a category that the model does not have; all are listed.
     """
-    tasks = [task for task in classifier.label_tasks_ if task.kind == "binary" or task.intensity]
+    tasks = [task for task in classifier.label_tasks_ if is_category(task)]
     names = [task.name for task in tasks]
     unknown = sorted({*settings.thresholds, *settings.flagging} - set(names))
     if unknown:
@@ -91,17 +94,25 @@ def _reads(classifier: MemeClassifier, task: LabelTask) -> tuple[Input, ...]:
     return tuple(what for what in INPUTS if what in found)
 
 
-def moderate(record: Record, categories: Collection[Category], given: Collection[Input]) -> ModerationResult:
+def moderate(
+    record: Record,
+    categories: Collection[Category],
+    given: Collection[Input],
+    policy: Mapping[str, Any] | None = None,
+) -> ModerationResult:
     """The verdict on a meme.
 
     Args:
         record: what the model says of it.
         categories: the model's categories.
         given: which inputs were sent.
+        policy: what the policy says of it (`Policy.decide_records`), where there is one.
     """
     said = {one.name: record["label_tasks"][one.name] for one in categories}
     scores = {one.name: one.score(said[one.name]["probabilities"]) for one in categories}
     verdicts = {one.name: one.given(said[one.name]["class"], scores[one.name]) for one in categories}
+    for name, found in {} if policy is None else policy["categories"].items():
+        scores[name], verdicts[name] = found["calibrated"], found["verdict"] != "pass"
     return ModerationResult(
         flagged=any(verdicts[one.name] for one in categories if one.flags),
         categories=verdicts,

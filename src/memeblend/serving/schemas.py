@@ -31,6 +31,17 @@ class MemeIn(_Sent):
     """The image file in base64, bare or as a `data:` URI. Addresses are never fetched."""
 
 
+class ExplainRequest(MemeIn):
+    """A meme to explain."""
+
+    label_task: str | None = None
+    """Explain this trained label task alone; all when left out."""
+    class_name: str | None = None
+    """Explain this class of it instead of the one decided for."""
+    cheap: bool = False
+    """Leave out integrated gradients, which take many times as long."""
+
+
 class PredictRequest(_Sent):
     """Memes to classify."""
 
@@ -102,11 +113,35 @@ class OcrOut(BaseModel):
     """From 0 to 1, a mean over the characters; engines do not mean the same by it."""
 
 
+class CategoryVerdict(BaseModel):
+    """What a policy does about one category of a meme."""
+
+    verdict: Literal["pass", "review", "auto"]
+    score: float
+    """The model's probability that the category is there."""
+    calibrated: float
+    """The same, calibrated on the model's validation; the policy's limits are for this."""
+    interval: tuple[float, float] | None
+    """95 % interval of the calibrated score; null where the policy has no calibration."""
+
+
+class MemeVerdict(BaseModel):
+    """What a policy does about a meme."""
+
+    verdict: Literal["pass", "review", "auto"]
+    """The gravest of its categories."""
+    categories: dict[str, CategoryVerdict]
+    sets: dict[str, list[str]]
+    """For each label task the classes that hold the true one with the policy's coverage."""
+
+
 class MemeOut(BaseModel):
     """What the model says of one meme."""
 
     meme_id: str
     label_tasks: dict[str, LabelOut]
+    policy: MemeVerdict | None = None
+    """Where the server follows a policy."""
     ocr_text: str | None = None
     """What was read in the image of a meme that came without text."""
     ocr: OcrOut | None = None
@@ -117,6 +152,27 @@ class PredictAnswer(BaseModel):
 
     model: str
     memes: list[MemeOut]
+
+
+class FittedOut(BaseModel):
+    """How the image was fitted into the square whose patches have scores."""
+
+    size: int
+    """Side of the square, in pixels."""
+    fit: Literal["letterbox", "crop"]
+    """The whole image on grey, or its middle."""
+
+
+class ExplainAnswer(BaseModel):
+    """Why the model decided on a meme as it did."""
+
+    model: str
+    cheap: bool
+    """Whether integrated gradients were left out: as asked, or since the server lacks the extra `explain`."""
+    fitted: FittedOut | None
+    """Null for a meme without an image."""
+    explanation: dict[str, Any]
+    """As `memeblend explain --json` prints it."""
 
 
 class ModerationResult(BaseModel):
@@ -156,6 +212,17 @@ class MemberOut(BaseModel):
     reads: list[Literal["text", "image"]]
 
 
+class PolicyOut(BaseModel):
+    """The policy that the server follows."""
+
+    fits: bool
+    """Whether it was fitted on this model."""
+    limits: dict[str, tuple[float, float]]
+    """For each category the calibrated scores from which memes are reviewed, and acted on."""
+    content: dict[str, Any]
+    """All of it, as its file holds it."""
+
+
 class CategoryOut(BaseModel):
     """A category of `/v1/moderations`."""
 
@@ -186,6 +253,7 @@ class ModelAnswer(BaseModel):
     label_tasks: list[LabelTaskOut]
     members: list[MemberOut]
     categories: list[CategoryOut]
+    policy: PolicyOut | None
     limits: LimitsOut
     ocr: str | None
     """The engine that reads memes without text; null where they count as memes with an empty one."""

@@ -16,6 +16,7 @@ from memeblend.serving.batching import Batcher, Record
 from memeblend.serving.logs import log
 from memeblend.serving.memes import DecodedMeme, Upload, blank_memes, decode
 from memeblend.serving.metrics import Metrics
+from memeblend.serving.policies import Policies
 from memeblend.serving.reading import ImageTexts
 from memeblend.serving.refusals import Refusal
 from memeblend.serving.served import ServedModel
@@ -36,11 +37,13 @@ class Service:
     Raises:
         DataError: there is no such OCR engine, or it can't be used.
         MissingExtraError: it is not installed.
+        PolicyError: the policy can't be read or used with this model.
     """
 
     def __init__(self, model: ServedModel, settings: ServerSettings) -> None:
         self.model = model
         self.settings = settings
+        self.policies = Policies(model.classifier.label_tasks_, model.classifier.validation_, settings)
         self.texts = ImageTexts(settings)
         self.metrics = Metrics(model.name, lambda: self.batcher.num_places_taken)
         self.batcher = Batcher(
@@ -111,6 +114,23 @@ class Service:
                     return await self._records(uploads)
             except TimeoutError:
                 late = f"The request was not answered within {self.settings.deadline_s:g} s."
+                raise Refusal(504, "deadline", late, retry_after_s=1) from None
+
+    async def read_text(self, upload: Upload) -> OcrText | None:
+        """The text in an upload's image, whether or not it came with one; None where texts are not read.
+
+        Raises:
+            Refusal: the image can't be decoded (422), the queue is full (429), the deadline has passed (504).
+        """
+        if upload.image is None or self.texts.engine is None:
+            return None
+        with self.batcher.places(1):
+            try:
+                async with asyncio.timeout(self.settings.deadline_s):
+                    await self._decoded([upload])
+                    return await self.texts.read(upload.image)
+            except TimeoutError:
+                late = f"The text was not read within {self.settings.deadline_s:g} s."
                 raise Refusal(504, "deadline", late, retry_after_s=1) from None
 
     async def _records(self, uploads: Sequence[Upload]) -> list[Record]:

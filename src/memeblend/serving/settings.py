@@ -31,7 +31,9 @@ class ServerSettings:
         api_key: key that clients have to send; "" asks for none.
         cors_origins: origins whose pages a browser lets read the answers; none by default.
         thresholds: category -> score from which `/v1/moderations` says yes; others follow the model's decision.
+        policy: policy file that verdicts follow and that a page may rewrite; "" leaves all to the model's decisions.
         flagging: categories that make `/v1/moderations` say `flagged`; empty takes all.
+        review_folder: where labels given on the page are kept; "" leaves them to the person at the page.
         ocr: engine that reads the images of memes without text: `auto`, `none`, or a name of `memeblend.data.ocr`.
         log_content: whether logs hold the memes' texts and the messages of unforeseen errors.
 
@@ -53,7 +55,9 @@ class ServerSettings:
     api_key: str = field(default="", repr=False)
     cors_origins: tuple[str, ...] = ()
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    policy: str = ""
     flagging: tuple[str, ...] = ()
+    review_folder: str = ""
     ocr: str = "none"
     log_content: bool = False
 
@@ -77,6 +81,8 @@ class ServerSettings:
             for name, value in self.thresholds.items()
             if not 0 <= value <= 1
         ]
+        if self.policy and self.thresholds:
+            problems.append("there are both thresholds and a policy, expected one of them")
         if problems:
             raise ValueError("; ".join(problems))
 
