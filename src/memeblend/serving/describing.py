@@ -29,6 +29,7 @@ _REFUSALS = {
     "422": "The request says something that can't be served; every problem is listed.",
     "429": "The queue is full; `Retry-After` says when to come back.",
     "500": "Something unforeseen; the server's log knows more.",
+    "501": "What was asked is not to be had from this server's engine.",
     "503": "The server is stopping, or its model is stuck.",
     "504": "The deadline passed.",
 }
@@ -39,7 +40,13 @@ _RETRY = {"Retry-After": {"description": "Seconds after which to try again.", "s
 
 
 def describe(
-    app: FastAPI, settings: ServerSettings, predict_path: str, moderations_path: str, *, needs_image: bool
+    app: FastAPI,
+    settings: ServerSettings,
+    predict_path: str,
+    moderations_path: str,
+    explain_path: str,
+    *,
+    needs_image: bool,
 ) -> None:
     """Make the application's OpenAPI document say what its routes read and refuse.
 
@@ -48,13 +55,14 @@ def describe(
         settings: whose limits are written into the schemas.
         predict_path: path of predictions.
         moderations_path: path of moderations.
+        explain_path: path of explanations.
         needs_image: whether the model can't do without images; examples are such as it can answer.
     """
     made = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = _completed(made(), settings, predict_path, moderations_path)
+            document = _completed(made(), settings, predict_path, moderations_path, explain_path)
             if needs_image:
                 content = document["paths"][moderations_path]["post"]["requestBody"]["content"]["application/json"]
                 del content["examples"][_OF_TEXTS]
@@ -65,10 +73,12 @@ def describe(
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _completed(made: Mapping[str, Any], settings: ServerSettings, predict: str, moderations: str) -> dict[str, Any]:
+def _completed(
+    made: Mapping[str, Any], settings: ServerSettings, predict: str, moderations: str, explain: str
+) -> dict[str, Any]:
     document = copy.deepcopy(dict(made))
     components = document.setdefault("components", {}).setdefault("schemas", {})
-    for model in (schemas.PredictRequest, schemas.ModerationRequest, schemas.ErrorAnswer):
+    for model in (schemas.PredictRequest, schemas.ExplainRequest, schemas.ModerationRequest, schemas.ErrorAnswer):
         components.update(_definitions(model))
     _limit(components, settings)
     paths = document["paths"]
@@ -81,9 +91,14 @@ def _completed(made: Mapping[str, Any], settings: ServerSettings, predict: str, 
     paths[moderations]["post"]["requestBody"] = _body(
         {"application/json": (_reference("ModerationRequest"), _moderation_examples())}
     )
+    paths[explain]["post"]["requestBody"] = _body(
+        {"application/json": (_reference("ExplainRequest"), _explain_examples())}
+    )
     for path, operations in paths.items():
         for method, operation in operations.items():
-            statuses = (*_OF_READING, "503") if method == "post" else ("500", "503")
+            statuses = (
+                (*_OF_READING, "503", *(["501"] if path == explain else [])) if method == "post" else ("500", "503")
+            )
             _add_refusals(operation, [*statuses, "401"] if settings.api_key else statuses)
             if settings.api_key and path.startswith(("/v1/", "/metrics")):
                 operation["security"] = [{"key": []}]
@@ -110,7 +125,8 @@ def _limit(components: dict[str, Any], settings: ServerSettings) -> None:
         else:
             forms.append({**form, **text})
     components["ModerationRequest"]["properties"]["input"]["oneOf"] = forms
-    components["MemeIn"]["properties"]["text"]["anyOf"] = [text, {"type": "null"}]
+    for meme in ("MemeIn", "ExplainRequest"):
+        components[meme]["properties"]["text"]["anyOf"] = [text, {"type": "null"}]
     components["TextPart"]["properties"]["text"]["maxLength"] = settings.max_text_characters
     components["ImageAddress"]["properties"]["url"]["pattern"] = "^[dD][aA][tT][aA]:"
 
@@ -152,6 +168,11 @@ def _predict_examples() -> dict[str, Any]:
             "value": {"memes": [one, {"image": f"data:image/png;base64,{_PIXEL}"}]},
         },
     }
+
+
+def _explain_examples() -> dict[str, Any]:
+    one = {"text": "when the alarm rings", "image": _PIXEL, "cheap": True}
+    return {"quick": {"summary": "One meme, without integrated gradients", "value": one}}
 
 
 def _moderation_examples() -> dict[str, Any]:

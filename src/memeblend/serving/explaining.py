@@ -22,7 +22,6 @@ from memeblend.serving.service import Service
 
 MAX_WAITING = 8
 """Most explanations that are taken in and not answered yet."""
-_STOPPING = "The server is stopping."
 
 
 class Explainer:
@@ -65,7 +64,9 @@ class Explainer:
         with self._place():
             try:
                 async with asyncio.timeout(settings.deadline_s):
-                    work = partial(self._explained, asked, upload)
+                    (read,) = await self.service.texts.of([upload])
+                    text = upload.text if read is None else read.text
+                    work = partial(self._explained, asked, upload, text)
                     return await asyncio.get_running_loop().run_in_executor(self._thread, work)
             except TimeoutError:
                 late = f"The explanation was not ready within {settings.deadline_s:g} s."
@@ -81,7 +82,7 @@ class Explainer:
         finally:
             self.num_places_taken -= 1
 
-    def _explained(self, asked: ExplainRequest, upload: Upload) -> ExplainAnswer:
+    def _explained(self, asked: ExplainRequest, upload: Upload, text: str) -> ExplainAnswer:
         from memeblend.data.images import load_image
         from memeblend.explain.explaining import explain
 
@@ -97,7 +98,7 @@ class Explainer:
             found = explain(
                 model.classifier,
                 image,
-                upload.text,
+                text,
                 label_task=asked.label_task,
                 class_name=asked.class_name,
                 cheap=cheap,

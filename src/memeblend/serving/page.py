@@ -28,6 +28,7 @@ from memeblend.serving.refusals import Refusal
 from memeblend.serving.review import ReviewFolder, called
 from memeblend.serving.schemas import FittedOut, MemeIn
 from memeblend.serving.service import Service
+from memeblend.serving.tuning import add_tuning
 from memeblend.serving.wires import BODY
 
 PAGE, _BELOW = "/", "/ui/"
@@ -76,6 +77,20 @@ class Reviewed(BaseModel):
     labels: dict[str, str]
 
 
+class LineOut(BaseModel):
+    """A line of text in an image."""
+
+    text: str
+    confidence: float
+
+
+class ReadOut(BaseModel):
+    """The text in an image."""
+
+    text: str
+    lines: list[LineOut]
+
+
 class PageState(BaseModel):
     """What this server can do beyond predicting."""
 
@@ -83,6 +98,8 @@ class PageState(BaseModel):
     gradients: bool
     """Whether integrated gradients are to be had."""
     fitted: FittedOut
+    ocr: bool
+    """Whether the text in images is read."""
     review_folder: bool
     """Whether labels are kept on the server."""
 
@@ -121,6 +138,7 @@ def add_page(
             explain=explainer.available,
             gradients=explainer.gradients,
             fitted=FittedOut(**transform.to_dict()),
+            ocr=service.texts.engine is not None,
             review_folder=review is not None,
         )
 
@@ -128,9 +146,23 @@ def add_page(
     async def samples() -> list[Sample]:
         return await service.in_decoder(_samples)
 
+    _add_reading(router, service)
+    add_tuning(router, service)
     if review is not None:
         _add_review(router, service, review)
     app.include_router(router)
+
+
+def _add_reading(router: APIRouter, service: Service) -> None:
+    @router.post("/ui/read-text")
+    async def read_text(request: Request) -> ReadOut:
+        requests.check_json(request)
+        _, upload = requests.meme_json(MemeIn, request.scope[BODY], service.settings)
+        found = None if upload.image is None else await service.read_text(upload)
+        if found is None:
+            raise Refusal(501, "no_ocr", "This server reads no text from images; it lacks the extra `ocr`.")
+        lines = [LineOut(text=line.text, confidence=round(line.confidence, 4)) for line in found.lines]
+        return ReadOut(text=found.text, lines=lines)
 
 
 def _add_review(router: APIRouter, service: Service, review: ReviewFolder) -> None:
@@ -149,7 +181,7 @@ def _add_review(router: APIRouter, service: Service, review: ReviewFolder) -> No
     @router.post("/ui/review")
     async def keep(request: Request) -> dict[str, bool]:
         settings = service.settings
-        check_json(request)
+        requests.check_json(request)
         asked, upload = requests.meme_json(ReviewRequest, request.scope[BODY], settings)
         try:
             row = await service.in_decoder(
@@ -158,17 +190,6 @@ def _add_review(router: APIRouter, service: Service, review: ReviewFolder) -> No
         except MemeblendError as error:
             raise _not_kept(error) from error
         return {"kept": row is not None}
-
-
-def check_json(request: Request) -> None:
-    """A page of another origin can't send JSON without asking first, so whatever changes something takes only that.
-
-    Raises:
-        Refusal: the body is of another media type (415).
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise Refusal(415, "media_type", f"The body is '{kind[:100]}', expected application/json.")
 
 
 def _not_kept(error: MemeblendError) -> Refusal:

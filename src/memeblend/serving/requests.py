@@ -8,17 +8,27 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
 
 from memeblend.errors import Problem
 from memeblend.serving.forms import Part, read_parts
 from memeblend.serving.memes import Upload
 from memeblend.serving.refusals import Refusal
-from memeblend.serving.schemas import BRANCH_MARK, MAX_MEME_ID, ImagePart, ModerationRequest, PredictRequest, TextPart
+from memeblend.serving.schemas import (
+    BRANCH_MARK,
+    MAX_MEME_ID,
+    ImagePart,
+    MemeIn,
+    ModerationRequest,
+    PredictRequest,
+    TextPart,
+)
 from memeblend.serving.settings import ServerSettings
 
 _FORM_FIELDS = ("image", "text", "meme_id")
 _NOT_FETCHED = "is an address; remote images are never fetched, so send the image itself in base64"
 _Request = TypeVar("_Request", bound=BaseModel)
+_Meme = TypeVar("_Meme", bound=MemeIn)
 
 
 def predict_json(body: bytes, settings: ServerSettings) -> list[Upload]:
@@ -27,7 +37,7 @@ def predict_json(body: bytes, settings: ServerSettings) -> list[Upload]:
     Raises:
         Refusal: it is no JSON (400), or says something it can't say (422).
     """
-    request = _validated(PredictRequest, body)
+    request = validated(PredictRequest, body)
     _check_number(len(request.memes), "memes", settings)
     return _collected(
         lambda problems: [
@@ -41,6 +51,38 @@ def predict_json(body: bytes, settings: ServerSettings) -> list[Upload]:
             for position, meme in enumerate(request.memes)
         ]
     )
+
+
+def meme_json(kind: type[_Meme], body: bytes, settings: ServerSettings) -> tuple[_Meme, Upload]:
+    """A JSON body that is one meme and what is asked about it.
+
+    Raises:
+        Refusal: it is no JSON (400), or says something it can't say (422).
+    """
+    asked = validated(kind, body)
+    (upload,) = _collected(
+        lambda problems: [
+            Upload(
+                meme_id=asked.meme_id or "",
+                text=_text(asked.text or "", "text", settings, problems),
+                image=None if asked.image is None else _image(asked.image, "image", problems),
+                where="image",
+                has_text=asked.text is not None,
+            )
+        ]
+    )
+    return asked, upload
+
+
+def check_json(request: Request) -> None:
+    """A page of another origin can't send JSON without asking first, so what the page's routes change takes only that.
+
+    Raises:
+        Refusal: the body is of another media type (415).
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refusal(415, "media_type", f"The body is '{kind[:100]}', expected application/json.")
 
 
 def predict_form(content_type: str, body: bytes, settings: ServerSettings) -> list[Upload]:
@@ -110,7 +152,7 @@ def moderation_json(body: bytes, settings: ServerSettings) -> list[Upload]:
     Raises:
         Refusal: it is no JSON (400), or says something it can't say (422).
     """
-    given = _validated(ModerationRequest, body).input
+    given = validated(ModerationRequest, body).input
     if isinstance(given, str):
         given = [given]
     _check_number(len(given), "input", settings)
@@ -144,7 +186,12 @@ def _of_parts(parts: Sequence[TextPart | ImagePart], settings: ServerSettings, p
     return Upload("0", _text(text, "input", settings, problems), image, "input", has_text)
 
 
-def _validated(kind: type[_Request], body: bytes) -> _Request:
+def validated(kind: type[_Request], body: bytes) -> _Request:
+    """A JSON body as a model of what is asked.
+
+    Raises:
+        Refusal: it is no JSON (400), or says something it can't say (422).
+    """
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
+from memeblend.data.ocr import OcrText
 from memeblend.errors import ImageError, Problem
 from memeblend.serving.batching import Batcher, Record
 from memeblend.serving.logs import log

@@ -55,7 +55,11 @@ export function startBatch({ model }) {
     try {
       await predictMany(open, model.limits, {
         signal: stopper.signal,
-        onresult: (place, answer) => note(place, (row) => { row.answer = answer; row.fault = ""; }),
+        onresult: (place, answer) => note(place, (row) => {
+          row.answer = answer;
+          row.text ??= answer.ocr_text ?? null;
+          row.fault = "";
+        }),
         onfault: (place, fault) => note(place, (row) => { row.fault = fault; }),
         onwait: (seconds) => progress(`; the server is busy, next try in ${seconds} s`),
       });
@@ -111,7 +115,7 @@ class ResultTable {
     const categories = categoryNames(model);
     this.columns = [
       { name: "meme", value: (row) => row.meme_id, cell: (row) => said(row.meme_id) },
-      { name: "text", className: "text", value: (row) => row.text, cell: (row) => (row.fault ? h("span", { className: "verdict auto" }, said(row.fault)) : said(row.text)) },
+      { name: "text", className: "text", value: (row) => row.text ?? "", cell: (row) => (row.fault ? h("span", { className: "problem" }, said(row.fault)) : said(row.text ?? "")) },
       { name: "verdict", value: (row) => VERDICT_ORDER.indexOf(row.answer && verdictOf(row.answer)), cell: (row) => (row.answer && verdictOf(row.answer) ? verdictTag(verdictOf(row.answer)) : ""), when: (rows) => rows.some((row) => row.answer && verdictOf(row.answer)) },
       ...model.label_tasks.map((task) => ({
         name: task.name,
@@ -134,7 +138,7 @@ class ResultTable {
   }
 
   sortBy(column) {
-    this.down = this.sorted === column ? !this.down : typeof column.value(this.batch.rows[0] ?? { text: "", meme_id: "" }) === "number";
+    this.down = this.sorted === column ? !this.down : typeof column.value(this.batch.rows[0] ?? { text: "", meme_id: "", place: 0 }) === "number";
     this.sorted = column;
     this.page = 0;
     this.show();

@@ -94,10 +94,13 @@ export function startMeme({ model, state }) {
 
   function show(one) {
     say("");
-    const boxes = Object.entries(one.label_tasks).map(([name, entry]) =>
-      taskBox(name, entry, taskVerdict(one, name), intervalLine(one, name)));
+    const derived = new Set(model.label_tasks.filter((task) => task.derived).map((task) => task.name));
+    const boxes = (wanted) => Object.entries(one.label_tasks).filter(([name]) => derived.has(name) === wanted)
+      .map(([name, entry]) => taskBox(name, entry, taskVerdict(one, name), intervalLine(one, name)));
+    const followed = boxes(true).length ? h("details", { className: "task" }, h("summary", {}, "What follows from these"), boxes(true)) : null;
     const why = h("div", { id: "why", className: "card" });
-    answer.replaceChildren(verdictCard(one), h("div", { className: "card", id: "label-tasks" }, boxes), why);
+    answer.replaceChildren(verdictCard(one), h("div", { className: "card", id: "label-tasks" }, boxes(false), followed), why);
+    if (matchMedia("(max-width: 52rem)").matches) answer.scrollIntoView({ block: "start" });
     if (!state.explain) {
       why.append(h("p", { className: "quiet" }, "This server's engine predicts only, so there is no explanation here."));
       return;

@@ -1,4 +1,5 @@
-// From the files that a person chose to memes: [{ meme_id, text, image }], where `image` is null or gives a Blob.
+// From the files that a person chose to memes: [{ meme_id, text, image }], where `image` is null or gives a Blob, and `text` is null
+// where nothing said what it is, so that the server may read it from the image.
 import { counted } from "./dom.js";
 import { BadTable, isTable, readTable } from "./tables.js";
 import { BadZip, readZip } from "./zip.js";
@@ -29,7 +30,7 @@ export async function gather(files) {
   const others = seen.length - images.length - tables.length;
   if (others) problems.push(`${counted(others, "file")} of other kinds ${others === 1 ? "is" : "are"} left out (an archive in an archive is not opened).`);
   if (!tables.length) {
-    return { memes: images.map((entry) => ({ meme_id: entry.name, text: "", image: entry.read })), problems };
+    return { memes: images.map((entry) => ({ meme_id: entry.name, text: null, image: entry.read })), problems };
   }
   const memes = [];
   for (const table of tables) memes.push(...(await ofTable(table, images, problems)));

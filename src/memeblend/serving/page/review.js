@@ -44,7 +44,7 @@ class Review {
   async recall() {
     try {
       const known = new Map((await ask("/ui/review")).map((one) => [`${one.meme_id}\n${one.text}`, one.labels]));
-      for (const row of this.batch.rows) row.labels ??= { ...known.get(`${row.meme_id.replace(/\s+/g, " ").trim()}\n${row.text}`) };
+      for (const row of this.batch.rows) row.labels ??= { ...known.get(`${row.meme_id.replace(/\s+/g, " ").trim()}\n${row.text ?? ""}`) };
     } catch (error) {
       this.line = sentence(error);
     }
@@ -104,7 +104,7 @@ class Review {
     this.saving = (this.saving ?? Promise.resolve()).then(async () => {
       try {
         const image = row.image ? await dataUri(await row.image()) : null;
-        await ask("/ui/review", { body: { meme_id: row.meme_id, text: row.text, image, labels: row.labels } });
+        await ask("/ui/review", { body: { meme_id: row.meme_id, text: row.text ?? "", image, labels: row.labels } });
         this.unsaved = false;
         this.say("Saved on the server.");
       } catch (error) {
@@ -204,7 +204,7 @@ class Review {
       }
       const id = used.has(row.meme_id) ? `${row.meme_id}~${row.place + 1}` : row.meme_id;
       used.add(id);
-      lines.push([id, image, row.text.replaceAll("\0", ""), ...this.tasks.map((task) => row.labels[task.name] ?? "")]);
+      lines.push([id, image, (row.text ?? "").replaceAll("\0", ""), ...this.tasks.map((task) => row.labels[task.name] ?? "")]);
     }
     files.unshift({ name: "memes.csv", blob: new Blob([writeCsv(lines)]) });
     download(await writeZip(files), "memes-reviewed.zip");

@@ -39,9 +39,9 @@ async function readMeme(meme, limits) {
   try {
     const blob = meme.image ? await meme.image() : null;
     if (blob && blob.size > limits.max_image_bytes) return { fault: `The image is larger than the ${Math.round(limits.max_image_bytes / 2 ** 20)} MiB that are allowed.` };
-    if (!blob && !meme.text.trim()) return { fault: "It holds neither text nor image." };
+    if (!blob && !meme.text?.trim()) return { fault: "It holds neither text nor image." };
     const sent = { text: meme.text, image: blob ? await dataUri(blob) : null };
-    return { sent, size: (sent.image?.length ?? 0) + 4 * meme.text.length };
+    return { sent, size: (sent.image?.length ?? 0) + 4 * (meme.text?.length ?? 0) };
   } catch (error) {
     if (error instanceof BadZip || error instanceof Refused) return { fault: error.message };
     throw error;

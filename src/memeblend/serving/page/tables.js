@@ -71,7 +71,7 @@ function recordsOf(text, name, problems) {
   });
 }
 
-/** Memes of a table: { memes: [{ meme_id, image, text }], problems }; a field is "" where the table has none. */
+/** Memes of a table: { memes: [{ meme_id, image, text }], problems }; `image` is "" and `text` null where the table has none. */
 export function readTable(text, name) {
   const problems = [];
   const records = recordsOf(text.replace(/^\ufeff/, ""), name, problems);
@@ -84,7 +84,7 @@ export function readTable(text, name) {
   const memes = records.map((record, number) => ({
     meme_id: cell(record, "meme_id").trim() || cell(record, "image").trim() || String(number + 1),
     image: cell(record, "image").trim(),
-    text: cell(record, "text"),
+    text: columns.text === undefined ? null : cell(record, "text"),
   }));
   return { memes, problems };
 }
