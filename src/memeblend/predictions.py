@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -27,6 +27,20 @@ def check_suffix(path: Path) -> None:
         raise DataError(f"'{path}' should end in {', '.join(SUFFIXES)}; its suffix says how it is written.")
 
 
+class TextRead(NamedTuple):
+    """What was read in the image of a meme that came without text.
+
+    Attributes:
+        text: "" where nothing was found.
+        engine: what read it.
+        confidence: how sure it is, from 0 to 1.
+    """
+
+    text: str
+    engine: str
+    confidence: float
+
+
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """Predictions of a model.
@@ -35,18 +49,21 @@ class Predictions:
         tables: the ensemble's prediction table of each label task, derived ones included.
         members: the members' prediction tables of each trained label task.
         policy: what a policy says of each meme (`Policy.decide`); empty without one.
+        read: what was read in each meme's image; empty where the memes came with their texts.
     """
 
     tables: Mapping[str, PredictionTable]
     members: Mapping[str, tuple[PredictionTable, ...]]
     policy: Sequence[Mapping[str, Any]] = ()
+    read: Sequence[TextRead] = ()
 
     def to_records(self) -> list[dict[str, Any]]:
         """One dictionary a meme.
 
         Returns:
             {"meme_id": ..., "label_tasks": {NAME: {"class", "probabilities": {CLASS: p}, "votes": {MEMBER: CLASS}}}};
-            derived label tasks have no votes of their own. Under a policy also "policy", see `Policy.decide`.
+            derived label tasks have no votes of their own. Under a policy also "policy", see `Policy.decide`;
+            where texts were read also "ocr_text" and "ocr": {"engine", "confidence"}.
         """
         ids = next(iter(self.tables.values())).meme_ids.tolist()
         records: list[dict[str, Any]] = [{"meme_id": meme_id, "label_tasks": {}} for meme_id in ids]
@@ -66,13 +83,18 @@ class Predictions:
                 record["label_tasks"][name] = entry
         for record, said in zip(records, self.policy, strict=bool(self.policy)):
             record["policy"] = dict(said)
+        for record, read in zip(records, self.read, strict=bool(self.read)):
+            record |= {"ocr_text": read.text, "ocr": {"engine": read.engine, "confidence": read.confidence}}
         return records
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a meme: meme_id, then for each label task NAME, NAME_p_CLASS for each class, and NAME_votes
+        """One row a meme: meme_id, where texts were read ocr_text and ocr_confidence, then for each label task NAME, NAME_p_CLASS for each class, and NAME_votes
         (the members' classes as JSON). Under a policy also verdict, and NAME_verdict, NAME_calibrated, NAME_low and
         NAME_high (the interval) of each category, and NAME_set (classes as JSON) of each label task."""
         columns: dict[str, Any] = {"meme_id": next(iter(self.tables.values())).meme_ids.tolist()}
+        if self.read:
+            columns["ocr_text"] = [read.text for read in self.read]
+            columns["ocr_confidence"] = [read.confidence for read in self.read]
         for name, table in self.tables.items():
             classes = table.label_task.classes
             columns[name] = [classes[index] for index in table.predicted]

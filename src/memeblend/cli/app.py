@@ -10,6 +10,7 @@ import typer
 
 from memeblend.cli.ensemble import ensemble_app
 from memeblend.cli.guard import guarded
+from memeblend.cli.ocr import ocr as ocr_command
 from memeblend.cli.policy import policy as policy_command
 from memeblend.cli.precedents import precedents_app
 from memeblend.cli.push import push
@@ -133,14 +134,22 @@ def predict(
     policy: Annotated[
         Path | None, typer.Option("--policy", help="Say what this policy does about each meme (`memeblend policy`).")
     ] = None,
+    ocr: Annotated[
+        str, typer.Option("--ocr", help="Read memes that come without text: auto, none, rapidocr or tesseract.")
+    ] = "auto",
     json_output: JsonOption = False,
 ) -> None:
     """Classify memes: class, probabilities and the members' votes for each label task."""
     from memeblend.cli.work import run_predict
 
-    guarded(lambda: run_predict(model, inputs or [], text, out, reader, column, allow_outside, policy, json_output))
+    guarded(
+        lambda: run_predict(
+            model, inputs or [], text, out, reader, column, allow_outside, policy, ocr, json_output
+        )
+    )
 
 
+app.command("ocr")(ocr_command)
 app.command()(push)
 app.command()(policy_command)
 app.command()(serve)

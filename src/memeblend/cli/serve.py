@@ -37,6 +37,7 @@ class ServeRequest:
         flag: categories that make an input flagged; none takes all.
         cors_origin: origins whose pages a browser lets read the answers.
         review_folder: where labels given on the page are kept; None leaves them to the person at the page.
+        ocr: engine that reads memes without text.
         log_content: whether logs hold the memes' texts.
     """
 
@@ -55,6 +56,7 @@ class ServeRequest:
     flag: Sequence[str] = ()
     cors_origin: Sequence[str] = ()
     review_folder: Path | None = None
+    ocr: str = "auto"
     log_content: bool = False
 
 
@@ -95,6 +97,7 @@ def run_serve(request: ServeRequest) -> None:
             flagging=tuple(request.flag),
             cors_origins=tuple(request.cors_origin),
             review_folder="" if request.review_folder is None else str(request.review_folder),
+            ocr=request.ocr,
             log_content=request.log_content,
             api_key=api_key_from_environment(),
         )
@@ -176,6 +179,9 @@ def serve(
     review_folder: Annotated[
         Path | None, typer.Option("--review-folder", help="Keep labels given on the page here, as a table fit reads.")
     ] = None,
+    ocr: Annotated[
+        str, typer.Option("--ocr", help="Read memes that come without text: auto, none, rapidocr or tesseract.")
+    ] = ServeRequest.ocr,
     log_content: Annotated[bool, typer.Option("--log-content", help="Let logs hold the memes' texts.")] = False,
 ) -> None:
     """Serve a model over HTTP: a page, predictions, explanations, moderation, metrics. MEMEBLEND_API_KEY sets a key that clients need."""
@@ -195,6 +201,7 @@ def serve(
         flag=flag,
         cors_origin=cors_origin,
         review_folder=review_folder,
+        ocr=ocr,
         log_content=log_content,
     )
     guarded(lambda: run_serve(request))

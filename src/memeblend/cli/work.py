@@ -210,19 +210,33 @@ def run_predict(
     column: Sequence[str],
     allow_outside: bool,
     policy: Path | None,
+    ocr: str,
     json_output: bool,
 ) -> None:
     """`memeblend predict`."""
+    from memeblend.cli.ocr import texts_for, with_texts_read
+    from memeblend.data.ocr.engines import INSTALL, find_engine
+
     if out is not None:
         check_suffix(out)
+    engine = find_engine(ocr)
     manifest = read_inputs(inputs, texts, reader, column, allow_outside)
     classifier = load_model(model)
     decides = None if policy is None else _read_policy(policy, classifier)
-    if not manifest.has_texts:
-        messages.print("These memes come without text; members that read text see an empty one.")
+    read = None
+    if not manifest.has_texts and not texts and any("text" in what for what in classifier.reads_.values()):
+        if engine is not None:
+            manifest, read = texts_for(manifest, engine)
+        else:
+            how = "" if ocr == "none" else f" To have it read from the images: {INSTALL}"
+            messages.print(
+                f"These memes come without text; members that read text see an empty one.{how}", markup=False
+            )
     messages.print(f"Classifying {len(manifest)} meme(s) with {', '.join(classifier.members_)} ...")
     with quiet_libraries():
         predictions = classifier.predict_tables(manifest)
+    if read is not None and engine is not None:
+        predictions = with_texts_read(predictions, read, engine)
     if decides is not None:
         predictions = replace(predictions, policy=decides.decide(predictions.tables))
     if out is not None:
@@ -246,8 +260,11 @@ def _read_policy(path: Path, classifier: Any) -> Policy:
 
 
 def _record_table(record: dict[str, Any]) -> Table:
+    from memeblend.cli.ocr import shown_text
+
     said = record.get("policy")
     title = record["meme_id"] if said is None else f"{record['meme_id']}: {said['verdict']}"
+    title = "\n".join(filter(None, (title, shown_text(record))))
     table = Table(title=escape(title), title_justify="left")
     for name in ("label task", "class", "probabilities", "votes", *(() if said is None else ("policy", "set"))):
         table.add_column(name)
@@ -327,8 +344,9 @@ def read_inputs(
     reader: str = "",
     column: Sequence[str] = (),
     allow_outside: bool = False,
+    label_tasks: Sequence[LabelTask] | None = None,
 ) -> Manifest:
-    """Images with their texts, a folder of images, a table, or a data-set folder."""
+    """Images with their texts, a folder of images, a table, or a data-set folder; labels only as `label_tasks` says."""
     from memeblend.data.loose import IMAGE_SUFFIXES, images_in, loose_memes
 
     if not inputs and not texts:
@@ -344,7 +362,7 @@ def read_inputs(
     if one is not None and (one.is_dir() or one.suffix.lower() not in IMAGE_SUFFIXES):
         if texts:
             raise DataError(f"--text goes with images, but '{one}' is a table of memes with its own texts.")
-        return read_memes(one, reader, column, allow_outside, None)
+        return read_memes(one, reader, column, allow_outside, label_tasks)
     return loose_memes(inputs, texts)
 
 
