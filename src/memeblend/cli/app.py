@@ -143,9 +143,7 @@ def predict(
     from memeblend.cli.work import run_predict
 
     guarded(
-        lambda: run_predict(
-            model, inputs or [], text, out, reader, column, allow_outside, policy, ocr, json_output
-        )
+        lambda: run_predict(model, inputs or [], text, out, reader, column, allow_outside, policy, ocr, json_output)
     )
 
 

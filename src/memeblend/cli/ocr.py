@@ -146,7 +146,9 @@ def _write(found: ReadMemes, out: Path) -> None:
         for path in absolute
     ]
     confidences = ["" if read is None else f"{read.confidence:.4f}" for read in found.texts]
-    table = found.manifest.table.assign(**{"image": pd.Series(named, dtype=object), CONFIDENCE: confidences})
+    table = found.manifest.table.copy()
+    table["image"] = pd.Series(named, dtype=object)
+    table[CONFIDENCE] = confidences
     write(out, table, found.manifest.label_tasks, folder)
     if any(name is not None and Path(name).is_absolute() for name in named):
         messages.print(
