@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,21 @@ class FitContext:
     folder: Path
     fitted: Callable[[str], Candidate]
     progress: Progress
+
+
+class Member(Protocol):
+    """What an ensemble needs of a member: a candidate, or an exported one."""
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether it reads ocr_text."""
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether it reads the image."""
+
+    def predict(self, memes: Memes) -> Mapping[str, NDArray[np.float64]]:
+        """Class probabilities [num_memes, num_classes] of each label task."""
 
 
 class Candidate(ABC):

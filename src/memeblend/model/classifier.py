@@ -8,42 +8,38 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from memeblend.candidates.base import Candidate
 from memeblend.candidates.making import load_candidate
 from memeblend.data.cache import default_cache_dir
-from memeblend.data.duplicates import duplicate_groups
 from memeblend.data.manifest import Manifest
-from memeblend.decisions import DecisionRule
-from memeblend.ensemble.selection import EnsembleChoice
-from memeblend.errors import DataError, ModelError
+from memeblend.errors import ModelError
 from memeblend.evaluation.baselines import class_prior
-from memeblend.evaluation.evaluate import evaluate_table
-from memeblend.evaluation.metrics import task_means
-from memeblend.evaluation.tables import PredictionTable
 from memeblend.files import file_digest, replacing_folder, write_json, write_text
-from memeblend.labels import LabelTask
-from memeblend.model.folder import FILE, FORMAT, files_of, read_state
-from memeblend.model.memes import check_inputs, meme_digests, prior_of, splits_to_evaluate
-from memeblend.model.validation import read_validation, served_validation, write_validation
-from memeblend.model.voting import vote
-from memeblend.predictions import Predictions
+from memeblend.model.ensembles import EnsembleClassifier
+from memeblend.model.folder import FILE, FORMAT, files_of, model_folder, read_state
+from memeblend.model.memes import meme_digests
+from memeblend.model.validation import served_validation, write_validation
 from memeblend.recipe import Recipe, dump_recipe, load_recipe
 from memeblend.report.card import card_scores, model_card
 from memeblend.reporting import run_report, write_run_report
 from memeblend.run import Run, carry_out, read_labelled
-from memeblend.training.preprocessing import Memes, Preprocessor, prepare
+from memeblend.training.preprocessing import Preprocessor
 from memeblend.training.progress import Progress, Silent
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
-class MemeClassifier:
+    from memeblend.explain.explanation import Explanation
+
+
+class MemeClassifier(EnsembleClassifier):
     """A classifier of memes: an ensemble for each label task.
 
     Follows scikit-learn where it fits: the constructor only stores, `fit` returns self, fitted state ends in an
@@ -73,6 +69,8 @@ class MemeClassifier:
         >>> model = MemeClassifier("tiny", out="run").fit("memes.csv")  # doctest: +SKIP
         >>> model.predict("new_memes.csv")  # doctest: +SKIP
     """
+
+    _candidates: Mapping[str, Candidate]
 
     def __init__(
         self, recipe: Recipe | str | Path = "tiny", *, out: str | Path | None = None, progress: Progress | None = None
@@ -173,156 +171,6 @@ class MemeClassifier:
         self.scores_ = card_scores(report if run.served is run else run_report(run.served))
         self.seen_ = np.unique(meme_digests(run.manifest.take(run.rows("fit", "select"))))
 
-    def _set_state(
-        self,
-        label_tasks: Sequence[LabelTask],
-        choices: Mapping[str, EnsembleChoice],
-        rules: Mapping[str, DecisionRule],
-        prior: Mapping[str, NDArray[np.float64]],
-        roles: Mapping[str, Sequence[str]],
-        preprocessor: Preprocessor,
-        candidates: Mapping[str, Candidate],
-        validation: Mapping[str, PredictionTable],
-    ) -> None:
-        self.label_tasks_ = tuple(label_tasks)
-        self.classes_ = {task.name: np.array(task.classes) for task in label_tasks}
-        self.choices_ = dict(choices)
-        self.rules_ = dict(rules)
-        self.prior_ = dict(prior)
-        self.roles_ = {role: tuple(names) for role, names in roles.items()}
-        self._preprocessor = preprocessor
-        self._candidates = dict(candidates)
-        self.validation_ = dict(validation)
-
-    def predict_tables(self, memes: Manifest | str | Path) -> Predictions:
-        """Everything the model says of memes: classes, probabilities, members' votes.
-
-        Labels, where the memes have them, have no influence.
-
-        Raises:
-            DataError: the memes lack what members need, or have images that can't be decoded.
-            ModelError: the classifier is not fitted.
-        """
-        manifest = memes if isinstance(memes, Manifest) else Manifest.read(memes, label_tasks=None)
-        groups = np.arange(len(manifest), dtype=np.int64)
-        return self._predict(manifest, groups)
-
-    def predict_prepared(self, memes: Memes) -> Predictions:
-        """As `predict_tables`, for memes that are in memory rather than in files.
-
-        Args:
-            memes: made ready by `preprocessor_`; meme_ids distinct, images where a member reads them.
-
-        Raises:
-            DataError: there are no memes, or a member reads images and there are none.
-            ModelError: the classifier is not fitted.
-        """
-        self._check_fitted()
-        check_inputs(memes.meme_ids, [memes.images is not None] * len(memes), self._candidates)
-        num_memes = len(memes)
-        return self._vote(
-            memes,
-            splits=np.full(num_memes, "prepared", dtype=np.str_),
-            groups=np.arange(num_memes, dtype=np.int64),
-            labels={},
-            fingerprint="",
-        )
-
-    def _predict(self, manifest: Manifest, groups: NDArray[np.int64]) -> Predictions:
-        self._check_fitted()
-        check_inputs(manifest.table["meme_id"].tolist(), manifest.table["image"].notna().tolist(), self._candidates)
-        return self._vote(
-            prepare(manifest, self._preprocessor, cache_dir=None),
-            splits=manifest.splits,
-            groups=groups,
-            labels={task.name: manifest.labels(task.name) for task in manifest.label_tasks},
-            fingerprint=manifest.fingerprint,
-        )
-
-    def _vote(self, memes: Memes, **told: Any) -> Predictions:
-        return vote(self.label_tasks_, self._candidates, self.choices_, self.rules_, memes, **told)
-
-    def predict(self, memes: Manifest | str | Path) -> Any:
-        """Class names as a pandas frame: a row for each meme (its meme_id is the index), a column for each label
-        task, derived ones included."""
-        import pandas as pd
-
-        tables = self.predict_tables(memes).tables
-        ids = next(iter(tables.values())).meme_ids
-        return pd.DataFrame(
-            {name: [table.label_task.classes[i] for i in table.predicted] for name, table in tables.items()},
-            index=pd.Index(ids, name="meme_id"),
-        )
-
-    def predict_proba(self, memes: Manifest | str | Path) -> dict[str, NDArray[np.float64]]:
-        """Class probabilities [num_memes, num_classes] of each label task, derived ones (absent, present) included:
-        the mean over the members, with the voted class carrying the highest (`memeblend.ensemble.voting.blend`)."""
-        return {name: table.probabilities for name, table in self.predict_tables(memes).tables.items()}
-
-    def score(self, memes: Manifest | str | Path, y: None = None) -> float:
-        """Mean weighted F1 over the trained label tasks that have labels."""
-        found = self.evaluate(memes, split="all")["label_tasks"]
-        names = [task.name for task in self.label_tasks_ if task.name in found]
-        return float(np.mean([found[name]["weighted_f1"] for name in names]))
-
-    def evaluate(self, memes: Manifest | str | Path, split: str = "", *, seed: int = 0) -> dict[str, Any]:
-        """Score the model on labelled memes.
-
-        Args:
-            memes: labelled memes.
-            split: name of a split, several joined by "+", or "all". "" takes the split that reported when the
-                model was trained where the memes have it, else all memes but those that trained or chose.
-            seed: seed of the bootstrap.
-
-        Returns:
-            {"split", "num_memes", "num_seen" (how many of them trained the model or chose its members; their
-            scores flatter), "label_tasks": {NAME: scores, interval, baselines, verdict ...}, "means"}; see
-            `memeblend.evaluation.evaluate.evaluate_table`.
-
-        Raises:
-            DataError: no such split, or no labels of the model's label tasks.
-        """
-        self._check_fitted()
-        manifest = (
-            self._in_our_classes(memes)
-            if isinstance(memes, Manifest)
-            else Manifest.read(memes, label_tasks=self.label_tasks_, require_label_tasks=False)
-        )
-        names, shown = splits_to_evaluate(manifest, split, self.roles_["report"])
-        rows = np.isin(manifest.splits, names)
-        seen = np.isin(meme_digests(manifest), self.seen_)
-        if not split and set(names) != set(self.roles_["report"]) and (rows & ~seen).any():
-            rows &= ~seen
-        part = manifest.take(rows)
-        predictions = self._predict(part, duplicate_groups(part))
-        results = {}
-        for name, table in predictions.tables.items():
-            if (table.labels >= 0).any():
-                results[name] = evaluate_table(table, None, prior_of(name, self.prior_), seed=seed)
-        if not results:
-            raise DataError(
-                f"None of these memes has a label of the model's label tasks "
-                f"({', '.join(task.name for task in self.label_tasks_)}), so there is nothing to score.",
-                fix="Use predict for memes without labels.",
-            )
-        return {
-            "split": shown,
-            "num_memes": len(part),
-            "num_seen": int((rows & seen).sum()),
-            "label_tasks": results,
-            "means": task_means(results),
-        }
-
-    def _in_our_classes(self, manifest: Manifest) -> Manifest:
-        """The same memes with the model's label tasks; classes are matched by name, whatever their order there.
-
-        Raises:
-            DataError: labels that are no class of the model's label task; all are listed.
-        """
-        names = {task.name for task in manifest.label_tasks}
-        tasks = tuple(task for task in self.label_tasks_ if task.name in names)
-        return Manifest(manifest.table, tasks, manifest.root)
-
     def save(self, folder: str | Path) -> None:
         """Write the model folder; one that is there is replaced as a whole.
 
@@ -362,35 +210,88 @@ class MemeClassifier:
         Raises:
             ModelError: it is not a memeblend model, is cut short or was altered.
         """
-        folder = Path(folder)
-        folder = folder / "model" if (folder / "model" / FILE).is_file() else folder
+        folder = model_folder(folder)
         state = read_state(folder)
         try:
             model = cls(load_recipe(folder / "recipe.toml"), progress=progress)
-            tasks = [LabelTask.from_dict(task) for task in state["label_tasks"]]
-            model._set_state(
-                tasks,
-                {name: EnsembleChoice.from_dict(choice) for name, choice in state["ensembles"].items()},
-                {name: DecisionRule.from_dict(rule) for name, rule in state["rules"].items()},
-                {name: np.array(prior, dtype=np.float64) for name, prior in state["prior"].items()},
-                state["roles"],
+            model._read_state(
+                state,
+                folder,
                 Preprocessor.load(folder / "preprocessor"),
                 {name: load_candidate(name, folder / "candidates" / name) for name in state["candidates"]},
-                read_validation(folder, tasks),
             )
-            model.data_ = dict(state["data"])
-            model.scores_ = dict(state["scores"])
-            model.seen_ = np.array(state["seen"], dtype=np.str_)
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"'{folder / FILE}' is not what memeblend wrote: {error}.") from error
         assert isinstance(model.recipe, Recipe), "load_recipe gives a Recipe"
         model.fitted_recipe_ = model.recipe
         return model
 
-    @property
-    def members_(self) -> tuple[str, ...]:
-        """Names of all members of the ensembles."""
-        return tuple(sorted(self._candidates))
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+    ) -> MemeClassifier:
+        """Read a model from a folder where there is one of this name, else from the Hugging Face hub.
+
+        Args:
+            name: a model folder, a run, or the name of a repository, "user/name".
+            revision: branch, tag or commit of the repository.
+            token: of the hub; the one that `hf auth login` or HF_TOKEN left when None.
+            cache_dir: where fetched files are kept; the hub's own cache when None.
+            local_files_only: take what the cache holds and ask nobody.
+
+        Raises:
+            HubError: there is no such repository or revision, or the hub refuses or does not answer.
+            ModelError: what was found is not a whole memeblend model.
+        """
+        if Path(name).exists():
+            return cls.load(name)
+        from memeblend.model.hub import fetch
+
+        folder = fetch(
+            str(name), revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
+        )
+        return cls.load(folder)
+
+    def push(self, repo: str, *, private: bool = True, revision: str | None = None, token: str | None = None) -> str:
+        """Send the model to a repository of the Hugging Face hub; see `memeblend.model.hub.push`.
+
+        Returns:
+            Address of the commit.
+
+        Raises:
+            ModelError: the classifier is not fitted.
+            HubError: the hub refuses or does not answer.
+        """
+        from memeblend.model.hub import push
+
+        with tempfile.TemporaryDirectory(prefix="memeblend-") as folder:
+            self.save(Path(folder) / "model")
+            return push(Path(folder) / "model", repo, private=private, revision=revision, token=token)
+
+    def explain(self, image: str | Path | Image | None, text: str = "", **options: Any) -> Explanation:
+        """Why the model decides on a meme as it does: words, patches, modalities, votes, precedents.
+
+        Args:
+            image: an image file or an image in memory; None where no member reads images.
+            text: the ocr_text; may be empty.
+            options: label_task, class_name, background, cheap, side, num_precedents; see
+                `memeblend.explain.explaining.explain`.
+
+        Raises:
+            DataError: no such label task or class, or no image for members that read images.
+            ImageError: the image can't be decoded.
+            MissingExtraError: Captum is not installed, and `cheap` was not asked for.
+            ModelError: the classifier is not fitted.
+        """
+        from memeblend.explain.explaining import explain
+
+        return explain(self, image, text, **options)
 
     @property
     def candidates_(self) -> Mapping[str, Candidate]:
@@ -403,23 +304,14 @@ class MemeClassifier:
         return MappingProxyType(self._candidates)
 
     @property
-    def preprocessor_(self) -> Preprocessor:
-        """What makes memes ready for the members.
+    def num_threads_(self) -> int:
+        """Threads that the members' work is spread over; torch has one number for the whole process."""
+        import torch
 
-        Raises:
-            ModelError: the classifier is not fitted.
-        """
-        self._check_fitted()
-        return self._preprocessor
+        return torch.get_num_threads()
 
-    @property
-    def reads_(self) -> dict[str, tuple[str, ...]]:
-        """What each member reads of a meme: "text", "image" or both."""
-        return {
-            name: ("text",) * candidate.needs_text + ("image",) * candidate.needs_image
-            for name, candidate in sorted(self._candidates.items())
-        }
+    def set_num_threads(self, num_threads: int) -> None:
+        """Spread the members' work over so many threads, for the thread that calls this."""
+        import torch
 
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "_candidates"):
-            raise ModelError("This MemeClassifier is not fitted yet.", fix="Call fit, or MemeClassifier.load(folder).")
+        torch.set_num_threads(num_threads)

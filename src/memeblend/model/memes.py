@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from memeblend.candidates.base import Candidate
+from memeblend.candidates.base import Member
 from memeblend.data.manifest import Manifest
 from memeblend.errors import DataError, Problem
 from memeblend.files import digest
@@ -20,7 +20,7 @@ def meme_digests(manifest: Manifest) -> NDArray[np.str_]:
     return np.array([digest(text, image) for text, image in pairs], dtype=np.str_)
 
 
-def check_inputs(meme_ids: Sequence[str], have_image: Sequence[bool], candidates: Mapping[str, Candidate]) -> None:
+def check_inputs(meme_ids: Sequence[str], have_image: Sequence[bool], candidates: Mapping[str, Member]) -> None:
     """Refuse memes that lack what a member reads.
 
     Args:

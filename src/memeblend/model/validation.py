@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memeblend.ensemble.combining import combine
 from memeblend.evaluation.tables import PredictionTable
 from memeblend.files import file_name
 from memeblend.labels import LabelTask
-from memeblend.run import Run
+
+if TYPE_CHECKING:
+    from memeblend.run import Run
 
 FOLDER = "validation"
 

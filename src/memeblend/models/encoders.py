@@ -36,7 +36,7 @@ class ClipStates:
     @classmethod
     def of_text(cls, tokens: Tensor, attention_mask: Tensor) -> ClipStates:
         """States of texts from those of their tokens [B, T, d_t] and the mask [B, T]."""
-        rows = torch.arange(len(tokens), device=tokens.device)
+        rows = torch.arange(tokens.shape[0], device=tokens.device)
         return cls(tokens, tokens[rows, last_positions(attention_mask)])
 
     @classmethod

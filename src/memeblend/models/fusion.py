@@ -45,6 +45,6 @@ class FusionClassifier(MultiModalClassifier):
         for block in self.blocks:
             states = block(states, key_mask)
         length = attention_mask.shape[1]
-        rows = torch.arange(len(states), device=states.device)
+        rows = torch.arange(states.shape[0], device=states.device)
         position = last_positions(attention_mask) if self.config.text_state == "eos" else torch.zeros_like(rows)
         return torch.cat([states[rows, position], states[:, length]], dim=1)

@@ -1,26 +1,85 @@
 """Tokenizers: one trained on the memes themselves for the embedded CLIP, or a CLIP checkpoint's own.
 
 Texts always end with their end token, however long they were: its state is what CLIP pools.
+
+Notable: reading a saved tokenizer, encoding and padding need neither torch nor transformers.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
-from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from memeblend.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerFast
 
 PAD, EOS, BOS = "<pad>", "<eos>", "<bos>"
 _SPECIAL = (PAD, EOS, BOS)  # ids 0, 1, 2: an end token with id 2 would switch Hugging Face's CLIP to another pooling
 SMALLEST_VOCABULARY = 256 + len(_SPECIAL)
 """Tokens of a vocabulary that learned nothing: every byte and the special tokens."""
+
+
+class TextTokenizer(Protocol):
+    """What encoding needs of a tokenizer: a `SavedTokenizer`, or one of transformers' fast tokenizers.
+
+    Attributes:
+        truncation_side: "right", or "left" where the beginning of a long text is cut.
+    """
+
+    truncation_side: str
+
+    @property
+    def backend_tokenizer(self) -> Tokenizer:
+        """The tokenizer itself."""
+
+    @property
+    def pad_token_id(self) -> int:
+        """Id of the padding token."""
+
+
+@dataclass
+class SavedTokenizer:
+    """A tokenizer that transformers saved, read without transformers.
+
+    Attributes:
+        backend_tokenizer: the tokenizer itself.
+        pad_token_id: id of the padding token.
+        truncation_side: see `TextTokenizer`.
+    """
+
+    backend_tokenizer: Tokenizer
+    pad_token_id: int
+    truncation_side: str = "right"
+
+    @classmethod
+    def load(cls, folder: Path) -> SavedTokenizer:
+        """Read `tokenizer.json` and `tokenizer_config.json`.
+
+        Raises:
+            ModelError: a file is missing or cut short, or there is no padding token.
+        """
+        try:
+            config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            token = config["pad_token"]
+            pad_id = tokenizer.token_to_id(token if isinstance(token, str) else token["content"])
+        except Exception as error:  # the tokenizers library raises bare Exception on a file that is cut short
+            raise ModelError(f"Could not load a tokenizer from '{folder}': {error}.") from error
+        if pad_id is None:
+            raise ModelError(f"The tokenizer in '{folder}' has no padding token '{token}'.")
+        return cls(tokenizer, pad_id, config.get("truncation_side", "right"))
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> PreTrainedTokenizerFast:
@@ -41,6 +100,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> P
         raise ValueError(f"vocab_size is {vocab_size}, expected at least {SMALLEST_VOCABULARY}")
     if max_length < 3:
         raise ValueError(f"max_length is {max_length}, expected at least 3")
+    from transformers import PreTrainedTokenizerFast
+
     tokenizer = Tokenizer(BPE())
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip(), normalizers.Lowercase()]
@@ -76,6 +137,8 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
     Raises:
         ModelError: there is none, it can't be read, or it lacks an end or padding token.
     """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
     local = Path(source).expanduser().is_dir()
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(source), local_files_only=local, trust_remote_code=False)
@@ -91,32 +154,35 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_length: int) -> list[list[int]]:
+def encode(tokenizer: TextTokenizer, texts: Sequence[str], max_length: int) -> list[list[int]]:
     """Token ids of each text from begin to end token, unpadded.
 
     A text that spells a special token (say "<eos>") is read as the characters it is made of.
 
     Args:
-        tokenizer: from `train_tokenizer` or `load_tokenizer`.
+        tokenizer: from `train_tokenizer`, `load_tokenizer` or `SavedTokenizer.load`.
         texts: any texts.
         max_length: longest result; a longer text is cut on the right and keeps its end token.
     """
     if not texts:
         return []
-    encoded = tokenizer(
-        list(texts),
-        add_special_tokens=True,
-        split_special_tokens=True,
-        truncation=True,
-        max_length=max_length,
-        padding=False,
-        return_attention_mask=False,
-    )
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids
+    backend = tokenizer.backend_tokenizer
+    # Set for each call, as transformers does, which sets them otherwise when it is asked itself.
+    backend.encode_special_tokens = True
+    backend.enable_truncation(max_length, direction=tokenizer.truncation_side)
+    backend.no_padding()
+    return [encoding.ids for encoding in backend.encode_batch(list(texts), add_special_tokens=True)]
 
 
 def pad(token_ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """As `pad_arrays`, as tensors."""
+    import torch
+
+    input_ids, attention_mask = pad_arrays(token_ids, pad_id)
+    return torch.from_numpy(input_ids), torch.from_numpy(attention_mask)
+
+
+def pad_arrays(token_ids: Sequence[Sequence[int]], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """A batch of token ids, padded on the right to its longest.
 
     Args:
@@ -126,8 +192,10 @@ def pad(token_ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor
     Returns:
         input_ids [B, T] and attention_mask [B, T], int64; the mask is 1 for tokens and 0 for padding.
     """
-    lengths = torch.tensor([len(ids) for ids in token_ids], dtype=torch.int64)
-    longest = int(lengths.max()) if len(lengths) else 0
-    input_ids = torch.tensor([[*ids, *[pad_id] * (longest - len(ids))] for ids in token_ids], dtype=torch.int64)
-    attention_mask = (torch.arange(longest)[None, :] < lengths[:, None]).long()
-    return input_ids.view(len(lengths), longest), attention_mask
+    lengths = np.array([len(ids) for ids in token_ids], dtype=np.int64)
+    longest = int(lengths.max(initial=0))
+    attention_mask = (np.arange(longest)[None, :] < lengths[:, None]).astype(np.int64)
+    input_ids = np.full((len(lengths), longest), pad_id, dtype=np.int64)
+    for row, ids in enumerate(token_ids):
+        input_ids[row, : len(ids)] = ids
+    return input_ids, attention_mask

@@ -1,6 +1,7 @@
 """The preprocessor, saved with every model, and the memes it has made ready for encoders.
 
-Training and serving share this one path from text and image to tensors, so they cannot differ.
+Training and serving share this one path from text and image to what encoders read, so they cannot differ. It ends in
+NumPy arrays; torch is imported only by those who ask for tensors, so that an exported model does without.
 """
 
 from __future__ import annotations
@@ -9,20 +10,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 from memeblend.data.cache import cached_images, decoded_images
 from memeblend.data.images import ImageTransform
 from memeblend.data.manifest import Manifest
 from memeblend.errors import ModelError
 from memeblend.files import write_json
-from memeblend.models.tokenizer import encode, load_tokenizer, pad
+from memeblend.models.tokenizer import SavedTokenizer, TextTokenizer, encode, load_tokenizer, pad_arrays
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _FILE = "preprocessor.json"
 
@@ -32,14 +33,15 @@ class Preprocessor:
     """From ocr_text and image to what the encoders read.
 
     Attributes:
-        tokenizer: a fast tokenizer that puts begin and end tokens around each text.
+        tokenizer: a fast tokenizer of transformers, or a `SavedTokenizer`, that puts begin and end tokens around each
+            text.
         max_length: longest text in tokens; longer ones are cut before their end token.
         transform: how an image becomes a square of bytes.
         mean: channel means of pixel values in [0, 1], length 3.
         std: channel standard deviations, length 3.
     """
 
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: Any
     max_length: int
     transform: ImageTransform
     mean: tuple[float, ...]
@@ -50,22 +52,40 @@ class Preprocessor:
         return encode(self.tokenizer, list(texts), self.max_length)
 
     def pad(self, token_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """As `pad_arrays`, as tensors."""
+        import torch
+
+        input_ids, attention_mask = self.pad_arrays(token_ids)
+        return torch.from_numpy(input_ids), torch.from_numpy(attention_mask)
+
+    def pad_arrays(self, token_ids: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Token ids [B, T] and attention mask [B, T] of a batch, padded on the right."""
-        return pad(token_ids, self._pad_id)
+        return pad_arrays(token_ids, self._pad_id)
 
     @cached_property
     def _pad_id(self) -> int:
         return int(self.tokenizer.pad_token_id)
 
     @cached_property
-    def _scale(self) -> tuple[Tensor, Tensor]:
-        return 1 / (255 * torch.tensor(self.std)), torch.tensor(self.mean) / torch.tensor(self.std)
+    def _scale(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        mean, std = np.array(self.mean, dtype=np.float32), np.array(self.std, dtype=np.float32)
+        scale: NDArray[np.float32] = 1 / (255 * std)
+        shift: NDArray[np.float32] = mean / std
+        return scale, shift
 
     def pixel_values(self, images: NDArray[np.uint8]) -> Tensor:
+        """As `pixel_arrays`, as a tensor."""
+        import torch
+
+        return torch.from_numpy(self.pixel_arrays(images))
+
+    def pixel_arrays(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Normalised pixel values [B, 3, S, S] of images [B, S, S, 3]."""
         scale, shift = self._scale
-        values = torch.from_numpy(np.ascontiguousarray(images)).float() * scale - shift  # [B, S, S, 3]
-        return values.permute(0, 3, 1, 2).contiguous()  # [B, 3, S, S]
+        values = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32)  # [B, 3, S, S]
+        values *= scale[:, None, None]
+        values -= shift[:, None, None]
+        return values
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer's own files and `preprocessor.json` into an existing folder."""
@@ -87,12 +107,25 @@ class Preprocessor:
         Raises:
             ModelError: a file is missing or is not what `save` wrote.
         """
+        return cls._read(folder, load_tokenizer)
+
+    @classmethod
+    def load_light(cls, folder: Path) -> Preprocessor:
+        """As `load`, without transformers: it makes memes ready just the same, but can't be trained with or saved.
+
+        Raises:
+            ModelError: a file is missing or is not what `save` wrote.
+        """
+        return cls._read(folder, SavedTokenizer.load)
+
+    @classmethod
+    def _read(cls, folder: Path, read_tokenizer: Callable[[Path], TextTokenizer]) -> Preprocessor:
         import json
 
         try:
             settings = json.loads((folder / _FILE).read_text(encoding="utf-8"))
             return cls(
-                load_tokenizer(folder),
+                read_tokenizer(folder),
                 int(settings["max_length"]),
                 ImageTransform.from_dict(settings["transform"]),
                 tuple(settings["mean"]),
@@ -145,7 +178,7 @@ class Memes:
         return taken
 
     def batch(self, rows: Sequence[int], *, text: bool, image: bool, token_dropout: float = 0.0) -> dict[str, Tensor]:
-        """Model inputs of some memes: input_ids and attention_mask [B, T], pixel_values [B, 3, S, S].
+        """As `arrays`, as tensors.
 
         Args:
             rows: which memes.
@@ -153,20 +186,34 @@ class Memes:
             image: whether the images are wanted.
             token_dropout: share of the tokens between begin and end that is left out at random.
         """
-        inputs: dict[str, Tensor] = {}
+        import torch
+
+        arrays = self.arrays(rows, text=text, image=image, token_dropout=token_dropout)
+        return {name: torch.from_numpy(value) for name, value in arrays.items()}
+
+    def arrays(
+        self, rows: Sequence[int], *, text: bool, image: bool, token_dropout: float = 0.0
+    ) -> dict[str, NDArray[Any]]:
+        """Model inputs of some memes: input_ids and attention_mask [B, T], pixel_values [B, 3, S, S].
+
+        Args as those of `batch`.
+        """
+        inputs: dict[str, NDArray[Any]] = {}
         if text:
             token_ids = [self.token_ids[row] for row in rows]
             if token_dropout:
                 token_ids = [_dropped(ids, token_dropout) for ids in token_ids]
-            inputs["input_ids"], inputs["attention_mask"] = self.preprocessor.pad(token_ids)
+            inputs["input_ids"], inputs["attention_mask"] = self.preprocessor.pad_arrays(token_ids)
         if image:
             assert self.images is not None, "a candidate that needs images was given memes without"
-            inputs["pixel_values"] = self.preprocessor.pixel_values(self.images[np.asarray(rows, dtype=np.int64)])
+            inputs["pixel_values"] = self.preprocessor.pixel_arrays(self.images[np.asarray(rows, dtype=np.int64)])
         return inputs
 
 
 def _dropped(token_ids: list[int], share: float) -> list[int]:
     """Token ids with some of those between begin and end left out, drawn from torch's global generator."""
+    import torch
+
     first, *inner, last = token_ids
     keep = (torch.rand(len(inner)) >= share).tolist()
     return [first, *(token for token, kept in zip(inner, keep, strict=True) if kept), last]
