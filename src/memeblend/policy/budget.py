@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from memeblend.errors import MemeblendError, Problem
 from memeblend.policy.parts import Part, Share
-
-TABLE = "redteam"
-_MAX_BYTES = 1_000_000
 
 
 class Budget(Part):
@@ -45,36 +39,3 @@ class Budget(Part):
         if all(limit is None for limit in limits) and not self.cells:
             raise ValueError("it sets no limit, so everything would pass")
         return self
-
-    @classmethod
-    def read(cls, path: str | Path) -> Budget:
-        """The table `[redteam]` of a TOML file, whatever else is in that.
-
-        Raises:
-            MemeblendError: the file can't be read, is no TOML, has no such table, or that says what it can't say;
-                every problem listed.
-        """
-        try:
-            with Path(path).open("rb") as stream:
-                data = stream.read(_MAX_BYTES + 1)
-            if len(data) > _MAX_BYTES:
-                raise MemeblendError(f"'{path}' has more than {_MAX_BYTES:,} bytes, which is no budget.")
-            found = tomllib.loads(data.decode("utf-8")).get(TABLE)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise MemeblendError(f"The budget '{path}' can't be read: {reason}.") from error
-        if not isinstance(found, dict):
-            raise MemeblendError(
-                f"'{path}' has no table [{TABLE}].", fix=f"Write, for example:\n[{TABLE}]\nmax_flip_rate = 0.1"
-            )
-        try:
-            return cls.model_validate(found)
-        except ValidationError as error:
-            problems = [
-                Problem(".".join([f"[{TABLE}]", *map(str, one["loc"])]), one["msg"].removeprefix("Value error, "))
-                for one in error.errors()
-            ]
-            fields = ", ".join(cls.model_fields)
-            raise MemeblendError(
-                f"The budget '{path}' can't be used:", problems=problems, fix=f"Its keys are {fields}."
-            ) from error
