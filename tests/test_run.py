@@ -1,5 +1,8 @@
 """Runs: going on after a kill, doing nothing twice, and what can't be run."""
 
+import importlib
+import json
+import shutil
 import subprocess
 import sys
 
@@ -7,10 +10,17 @@ import pytest
 
 from builders import write_csv
 from memeblend.data.manifest import Manifest
-from memeblend.errors import DataError, ModelError, OutputError
+from memeblend.errors import (
+    DataError,
+    MissingExtraError,
+    ModelError,
+    OutputError,
+    PredictionError,
+    RecipeError,
+)
 from memeblend.run import Run, carry_out, read_labelled
 from memeblend.training.progress import Silent
-from small_runs import small_data, small_recipe, small_rows
+from small_runs import every_kind_recipe, small_data, small_recipe, small_rows
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +155,52 @@ def test_a_folder_that_is_not_a_run_is_left_alone(manifest, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     with pytest.raises(OutputError, match="is a file"):
         run_in(tmp_path / "thesis.txt", manifest)
+
+
+def test_a_run_of_another_version_is_refused(finished, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(finished.folder, copy)
+    state = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps(state | {"format": 1}))
+    with pytest.raises(ModelError, match="another version"):
+        Run.load(copy)
+
+
+def test_more_copies_train_the_new_ones_alone(finished, manifest):
+    heard = Listens()
+    run_in(finished.folder, manifest, small_recipe("candidates.tfidf.copies=2"), heard)
+    assert "tfidf-1" in heard.labels
+    assert "tfidf-0" not in heard.labels
+    run_in(finished.folder, manifest)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        (["decisions.costs={humour=[[0,1],[1,0]]}"], RecipeError, "name humour, which these memes"),
+        (["decisions.serving_prior={mood={awful=0.5,bad=0.5}}"], PredictionError, "awful"),
+        (["ensemble.objective=quadratic_kappa"], PredictionError, "not defined here"),
+    ],
+)
+def test_what_can_not_be_chosen_by_is_refused_before_anything_is_trained(manifest, tmp_path, settings, error, message):
+    heard = Listens()
+    with pytest.raises(error, match=message):
+        run_in(tmp_path / "run", manifest, small_recipe(*settings), heard)
+    assert not (tmp_path / "run" / "stages").exists()
+
+
+def test_a_region_file_that_is_not_there_is_told_before_anything_is_trained(manifest, tmp_path):
+    recipe = every_kind_recipe("candidates.oscar.regions=/nowhere/regions.tsv")
+    with pytest.raises(RecipeError, match=r"no region file '/nowhere/regions\.tsv'"):
+        run_in(tmp_path / "run", manifest, recipe)
+
+
+def test_a_package_that_is_missing_is_told_before_anything_is_trained(manifest, tmp_path, monkeypatch):
+    room = importlib.import_module("memeblend.run.inputs")
+    monkeypatch.setattr(room, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="peft") as caught:
+        run_in(tmp_path / "run", manifest, small_recipe("candidates.text.encoders=lora"))
+    assert "memeblend[peft]" in caught.value.fix
 
 
 def test_a_run_in_use_is_refused(manifest, tmp_path):

@@ -2,11 +2,14 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from memeblend.cli.app import app
+from memeblend.decisions import DecisionSettings, fit_rule
+from memeblend.ensemble.combining import combine
 from memeblend.model import MemeClassifier
 from memeblend.run import Run
 from small_runs import SMALL, small_data
@@ -80,21 +83,52 @@ def test_a_budget_keeps_to_what_members_cost(run):
 
 
 def test_one_from_outside_joins_and_wins_but_is_not_served(run, perfect):
+    call("search", run, "--per-label-task")  # whatever another test chose by
     found = json.loads(call("add", run, perfect, "--name", "an-oracle", "--label-task", "mood", "--json").stdout)
     assert found["outside"] == ["an-oracle"]
     call("search", run, "--method", "best_single", "--per-label-task", "--objective", "weighted_f1")
     shown = json.loads(call("show", run, "--json").stdout)
     assert shown["ensembles"]["mood"]["score"] == 1
     assert shown["ensembles"]["mood"]["members"] == ["an-oracle"]
-    assert "an-oracle" not in MemeClassifier.load(run).members_
+    model = MemeClassifier.load(run)
+    assert "an-oracle" not in model.members_
+    # The card is of what is served, the report of what was chosen.
+    assert model.scores_["label_tasks"]["mood"]["weighted_f1"] < 1
     report = json.loads((run / "report.json").read_text())
     assert report["label_tasks"]["mood"]["candidates"]["an-oracle"]["weighted_f1"] == 1
     assert "an-oracle" not in report["label_tasks"]["level"]["candidates"]
 
 
+def test_rules_are_fitted_for_what_is_served(run, perfect):
+    call("search", run, "--per-label-task")  # whatever another test chose by
+    call("add", run, perfect, "--name", "an-oracle", "--label-task", "mood")
+    call("search", run, "--method", "best_single", "--per-label-task", "--set", "decisions.thresholds=macro_f1")
+    found = Run.load(run)
+    choice, prior = found.chosen.served["mood"], np.array([0.5, 0.5])
+    assert choice.members != found.chosen.ensembles["mood"].members == ("an-oracle",)
+    served = combine([found.tables[name]["mood"].of_splits(found.roles.select) for name in choice.members], choice)
+    rule = fit_rule(served, DecisionSettings(thresholds="macro_f1"), prior)
+    assert found.chosen.served_rules["mood"].class_weights == rule.class_weights
+    assert MemeClassifier.load(run).rules_["mood"].class_weights == rule.class_weights
+    call("search", run, "--method", "best_single", "--set", "decisions.thresholds=none")
+
+
+def test_a_pool_that_can_not_be_met_is_left_out_and_said(run, perfect):
+    call("search", run, "--per-label-task")  # whatever another test chose by
+    call("add", run, perfect, "--name", "an-oracle", "--label-task", "mood")
+    pools = "ensemble.pools={theirs=['an-oracle'],ours=['tfidf-0']}"
+    call("search", run, "--method", "exhaustive", "--per-label-task", "--set", pools)
+    report = json.loads((run / "report.json").read_text())
+    (note,) = [note for note in report["notes"] if "Pool" in note]
+    assert "'theirs' is left out" in note
+    assert "level" in note
+    assert "can be offered" in call("search", run, "--set", "ensemble.pool=theirs", code=1).stderr
+
+
 def test_refusals_are_sentences(run, perfect, tmp_path):
     assert "holds no finished run" in call("show", tmp_path, code=1).stderr
     assert "one of the run's own" in call("add", run, perfect, "--name", "text-0", code=1).stderr
+    assert "one of the run's own" in call("add", run, perfect, "--name", "best_constant", code=1).stderr
     assert "several label tasks" in call("add", run, perfect, code=1).stderr
     assert "ensemble.method" in call("search", run, "--method", "guess", code=1).stderr
     assert "ensemble.objective" in call("search", run, "--objective", "luck", code=1).stderr
