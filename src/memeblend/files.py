@@ -129,7 +129,8 @@ def _toml(table: Mapping[str, Any], path: tuple[str, ...]) -> str:
         inner = (*path, key)
         name = ".".join(_toml_key(part) for part in inner)
         if isinstance(value, Mapping):
-            lines.append(f"\n[{name}]\n{_toml(value, inner)}")
+            only_tables = value and all(isinstance(part, Mapping) for part in value.values())
+            lines.append(("" if only_tables else f"\n[{name}]\n") + _toml(value, inner))
         elif _is_tables(value):
             lines += [f"\n[[{name}]]\n{_toml(entry, inner)}" for entry in value]
     return "".join(lines)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FEW = 30
 """Fewer memes of a category, or outside it, are said to be few."""
+_VERDICTS = ("auto", "review", "pass")
 NOT_OF_THIS_MODEL = (
     "This policy was fitted on another model: its calibration may be wrong here. Fit it anew with `memeblend policy`."
 )
@@ -75,8 +76,10 @@ def run_policy(request: PolicyRequest, json_output: bool) -> None:
         print_json({"policy": policy.to_dict(), "implied": found})
         return
     results.print(f"On the {found['num_memes']} memes that chose the model's members, per category:", markup=False)
-    results.print(_categories_table(found["categories"]))
-    results.print(f"Memes by their gravest category: {_shares(found['memes'])}", markup=False)
+    results.print(_queues_table(found["categories"]))
+    shares = ", ".join(f"{verdict} {_count(found['memes'][verdict])}" for verdict in _VERDICTS)
+    results.print(f"Memes by their gravest category: {shares}", markup=False)
+    results.print(_errors_table(found["categories"]))
     if found["sets"]:
         results.print(_sets_table(found["sets"]))
     for name, category in policy.categories.items():
@@ -114,24 +117,30 @@ def read_costs(options: Sequence[str]) -> dict[str, Costs]:
     return found
 
 
-def _categories_table(categories: dict[str, Any]) -> Table:
-    table = Table()
-    for column in ("category", "review from", "auto from", "auto", "review", "pass"):
-        table.add_column(column, justify="left" if column == "category" else "right")
-    for column in ("precision of auto", "recall of auto", "recall of auto + review", "cost a meme"):
+def _queues_table(categories: dict[str, Any]) -> Table:
+    table = Table("category")
+    for column in ("review from", "auto from", *_VERDICTS):
         table.add_column(column, justify="right")
     for name, found in categories.items():
-        low, high = found["limits"]
+        limits = (f"{limit:.3f}" for limit in found["limits"])
+        table.add_row(escape(name), *limits, *(_count(found["verdicts"][verdict]) for verdict in _VERDICTS))
+    return table
+
+
+def _errors_table(categories: dict[str, Any]) -> Table:
+    table = Table("category")
+    for column in ("precision of auto", "recall of auto", "recall of auto + review", "cost a meme", "best constant"):
+        table.add_column(column, justify="right")
+    for name, found in categories.items():
         cost = found["cost"]
+        alternatives = {} if cost is None else {value: name for name, value in cost["alternatives"].items()}
         table.add_row(
             escape(name),
-            f"{low:.3f}",
-            f"{high:.3f}",
-            *(_count(found["verdicts"][verdict]) for verdict in ("auto", "review", "pass")),
             _share(found["auto"]["precision"]),
             _share(found["auto"]["recall"]),
             _share(found["auto_or_review"]["recall"]),
-            "" if cost is None else f"{cost['per_meme']:.3f} (best constant {min(cost['alternatives'].values()):.3f})",
+            "" if cost is None else f"{cost['per_meme']:.3f}",
+            "" if cost is None else f"{min(alternatives):.3f} ({alternatives[min(alternatives)]} all)",
         )
     return table
 
@@ -150,10 +159,6 @@ def _share(found: dict[str, Any]) -> str:
         return "no memes"
     low, high = found["interval"]
     return f"{found['share']:.2f} [{low:.2f}, {high:.2f}]"
-
-
-def _shares(verdicts: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {_count(verdicts[name])}" for name in reversed(verdicts))
 
 
 def _count(found: dict[str, Any]) -> str:
