@@ -16,6 +16,18 @@ HARM = LabelTask("harm", "ordinal", ("not_harmful", "somewhat_harmful", "very_ha
 HARM_TARGET = LabelTask("harm_target", "nominal", ("individual", "organization", "community", "society"))
 """HarMeme (Pramanick et al. 2021): how harmful a meme is, and whom a harmful one targets."""
 
+MISOGYNOUS = LabelTask("misogynous", "binary", ("not_misogynous", "misogynous"))
+MISOGYNY_TYPES = tuple(
+    LabelTask(name, "binary", (f"no_{name}", name)) for name in ("shaming", "stereotype", "objectification", "violence")
+)
+"""MAMI (Fersini et al. 2022): whether a meme is misogynous, and in which ways."""
+
+HATE_TYPE = LabelTask("hate_type", "nominal", ("not_hate", "racist", "sexist", "homophobe", "religion", "other_hate"))
+"""MMHS150K (Gomez et al. 2020): what most of three annotators saw."""
+
+HATEFUL_OR_MISOGYNOUS = LabelTask("hateful_or_misogynous", "binary", ("neither", "hateful_or_misogynous"))
+"""The label task of `pretrainuni`: hateful for Hateful Memes, misogynous for MAMI."""
+
 KNOWN_LABEL_TASKS = (*MEMOTION_LABEL_TASKS, HATEFUL, HARM, HARM_TARGET)
 
 _MISSING_WORDS = {"", "nan", "<na>"}

@@ -114,6 +114,7 @@ class Manifest:
         require_label_tasks: bool = True,
         skip_bad: bool = False,
         rejected_to: str | Path | None = None,
+        listed_to: str | Path | None = None,
         allow_outside: bool = False,
         notify: Notify = log_line,
     ) -> Manifest:
@@ -121,7 +122,7 @@ class Manifest:
 
         Args:
             path: a .csv, .tsv, .jsonl or .parquet file, or a folder in a layout that a reader knows.
-            reader: `memotion1`, `memotion3`, `mmf` or `table`; None finds out.
+            reader: one of `data.sets.READER_NAMES`; None finds out.
             columns: for tables, `{"image": "img_file", ...}`: which column is which. Keys are `meme_id`, `image`,
                 `ocr_text`, `split`, `source` and names of label tasks; what is not given is inferred.
             label_tasks: the label tasks to read; () takes those of the data set or infers them from the
@@ -130,6 +131,9 @@ class Manifest:
                 left out, as for unlabelled or partly labelled data that a model is to judge).
             skip_bad: drop bad rows, which are then listed with reasons in `rejected_to`.
             rejected_to: CSV file for the dropped rows (meme_id, where, reason, image).
+            listed_to: CSV file in the same form for what the reader left out or could not decide though no row
+                is at fault: captions of a template without a picture, annotators who disagree; written if there is
+                any.
             allow_outside: let image paths leave the data root.
             notify: takes a line of text for everything inferred, skipped or dropped.
 
@@ -144,6 +148,8 @@ class Manifest:
         raw = read_rows(Path(path), reader, request)
         check_images(raw, allow_outside=allow_outside)
         _check_ids(raw)
+        if raw.listed and listed_to is not None:
+            write_rejected(Path(listed_to), [(listed, "") for listed in raw.listed])
         keep = drop_bad_rows(raw, Path(path), Path(rejected_to) if skip_bad and rejected_to else None, notify)
         whole = {
             "meme_id": raw.ids,

@@ -26,11 +26,14 @@ def check_images(raw: RawMemes, *, allow_outside: bool) -> None:
         raw.images = [None] * len(raw)
         return
     checker = _Checker(raw.root, allow_outside)
+    checked: dict[str, tuple[str, str]] = {}  # thousands of captions share a template's image
     for row, image in enumerate(raw.images):
         if not image:
             raw.report(row, "names no image, though other rows do")
             continue
-        plain, fault = checker.check(image)
+        if image not in checked:
+            checked[image] = checker.check(image)
+        plain, fault = checked[image]
         if fault:
             raw.report(row, fault)
         else:
@@ -47,6 +50,16 @@ def image_folder(root: Path, images: list[str | None]) -> str:
             if found > most:
                 best, most = folder, found
     return best
+
+
+def entry(folder: Path, *names: str) -> Path | None:
+    """The entry of a folder that goes by one of these names, first name first, whatever the case of its letters."""
+    if not folder.is_dir():
+        return None
+    there = sorted(folder.iterdir(), key=lambda path: path.name, reverse=True)
+    spelled = {path.name.casefold(): path for path in there}
+    exact = {path.name: path for path in there}
+    return next((found for name in names if (found := exact.get(name) or spelled.get(name.casefold()))), None)
 
 
 def below(folder: str, images: list[str | None]) -> list[str | None]:

@@ -84,6 +84,7 @@ class RawMemes:
         label_columns: label task name -> the column or key it came from.
         label_tasks: the label tasks, in order.
         problems: what is wrong already.
+        listed: what is no fault of a meme but should be known: memes left out, labels that can't be decided.
     """
 
     root: Path
@@ -97,6 +98,7 @@ class RawMemes:
     label_columns: dict[str, str] = field(default_factory=dict)
     label_tasks: tuple[LabelTask, ...] = ()
     problems: list[RowProblem] = field(default_factory=list)
+    listed: list[Problem] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)

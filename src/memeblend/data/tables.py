@@ -83,6 +83,42 @@ def read_table(path: Path, notify: Notify) -> TextTable:
     return table
 
 
+def read_headless(path: Path, columns: Sequence[str]) -> TextTable:
+    """Read tab-separated cells that have no header.
+
+    Raises:
+        DataError: the file is missing, empty, not UTF-8, or holds NUL bytes.
+    """
+    cells: list[list[str]] = []
+    table = TextTable(path, {}, [], "line")
+    for number, record in _records(path, _text(path), "\t"):
+        if len(record) == len(columns):
+            cells.append(record)
+            table.numbers.append(number)
+        else:
+            found = f"has {len(record)} cells, expected {len(columns)} separated by tabs: {', '.join(columns)}"
+            table.problems.append(Problem(f"{path.name} line {number}", found))
+    table.columns = {name: [row[i] or None for row in cells] for i, name in enumerate(columns)}
+    return table
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        DataError: the file is missing, empty, not UTF-8, holds NUL bytes, or is not valid JSON.
+    """
+    try:
+        return json.loads(_text(path), parse_constant=lambda name: None)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"'{path}' line {error.lineno} is not valid JSON: {error.msg}.",
+            fix="It may have been cut short: get it again.",
+        ) from error
+    except RecursionError as error:
+        raise DataError(f"'{path}' is nested too deeply.") from error
+
+
 def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], list[int], list[Problem]]:
     """Objects of a .jsonl file, the line number of each, and the lines that hold none.
 

@@ -1,6 +1,7 @@
 """Readers of data sets, one module each. A reader turns files into `RawMemes`; the manifest judges those.
 
-To add a layout: write a module with `recognises(folder)` and `read(path, request)`, and an arm for it below.
+To add a layout: write a module with `recognises(folder)` and `read(path, request)`, an arm for it below, and its name
+in `data.sets`.
 """
 
 from __future__ import annotations
@@ -8,11 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from memeblend.data.label_values import keep_declared
-from memeblend.data.readers import memotion1, memotion3, mmf, table
+from memeblend.data.readers import hateful_memes, imgflip575k, mami, memotion1, memotion3, mmf, mmhs150k, table
 from memeblend.data.rows import RawMemes, ReadRequest
+from memeblend.data.sets import READER_NAMES, SETS
 from memeblend.errors import DataError
-
-READER_NAMES = ("memotion1", "memotion3", "mmf", "table")
 
 
 def read_rows(path: Path, reader: str | None, request: ReadRequest) -> RawMemes:
@@ -29,13 +29,21 @@ def read_rows(path: Path, reader: str | None, request: ReadRequest) -> RawMemes:
             f"'{path}' is read as {name}, whose columns are known, so a column mapping has no use.",
             fix="Leave the mapping out, or read it with the reader 'table'.",
         )
-    if name in ("memotion1", "memotion3") and not path.is_dir():
+    if name in SETS and not path.is_dir():
         raise DataError(f"'{path}' is a file; the reader '{name}' wants the data set's folder.")
     match name:
+        case "imgflip575k":
+            raw = imgflip575k.read(path, request)
+        case "mmhs150k":
+            raw = mmhs150k.read(path, request)
+        case "hateful_memes":
+            raw = hateful_memes.read(path, request)
+        case "mami":
+            raw = mami.read(path, request)
         case "memotion1":
             raw = memotion1.read(path, request)
-        case "memotion3":
-            raw = memotion3.read(path, request)
+        case "memotion2" | "memotion3":
+            raw = memotion3.read(path, request, name)
         case "mmf":
             raw = mmf.read(path, request)
         case "table":
@@ -57,17 +65,24 @@ def recognise(path: Path) -> str:
     # A table named `memes` says that the folder is ours; so it goes before what other layouts might match.
     if table.recognises(path):
         return "table"
-    if memotion1.recognises(path):
-        return "memotion1"
-    if memotion3.recognises(path):
-        return "memotion3"
-    if mmf.recognises(path):
-        return "mmf"
+    layouts = {
+        "memotion1": memotion1,
+        "mmhs150k": mmhs150k,
+        "mami": mami,
+        "imgflip575k": imgflip575k,
+        memotion3.named(path): memotion3,
+        "hateful_memes": hateful_memes,
+        "mmf": mmf,
+    }
+    found = next((name for name, layout in layouts.items() if layout.recognises(path)), None)
+    if found is not None:
+        return found
     entries = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in path.iterdir())
     shown = ", ".join(entries[:10]) + (", ..." if len(entries) > 10 else "")
     raise DataError(
         f"'{path}' is no data set in a layout that is known; it holds {shown or 'nothing'}.",
         fix="Known are: one table named memes (.csv, .tsv, .jsonl, .parquet); labels.csv with images/ (Memotion 1); "
-        "train.csv, val.csv with image/<split>/ (Memotion 3); <split>.jsonl with images/ or img/ (MMF: Hateful "
-        "Memes, HarMeme). Or give a table's own path.",
+        "train.csv, val.csv with image/<split>/ (Memotion 2 and 3); dataset/memes/ and dataset/templates/img/ "
+        "(ImgFlip575K); MMHS150K_GT.json; training.csv with TRAINING/ (MAMI); train.jsonl, dev_seen.jsonl, ... with "
+        "img/ (Hateful Memes); <split>.jsonl with images/ or img/ (MMF: HarMeme). Or give a table's own path.",
     )

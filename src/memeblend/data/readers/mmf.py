@@ -1,7 +1,7 @@
 """MMF-style data sets: a `<split>.jsonl` per split and images in `images/` or `img/`.
 
-Hateful Memes (Kiela et al. 2020) has the keys id, img, label (0 or 1) and text; HarMeme (Pramanick et al. 2021)
-has id, image, labels (how harmful, then whom it targets) and text.
+Memes as in Hateful Memes (Kiela et al. 2020) have the keys id, img, label (0 or 1) and text; HarMeme (Pramanick et
+al. 2021) has id, image, labels (how harmful, then whom it targets) and text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from memeblend.data.rows import RawMemes, ReadRequest, namespaced, split_name
 from memeblend.data.tables import read_json_lines, scalar_text
 from memeblend.errors import DataError
 
-_HATEFUL_WORDS = {"0": "not_hateful", "1": "hateful", "not_hateful": "not_hateful", "hateful": "hateful"}
+HATEFUL_WORDS = {"0": "not_hateful", "1": "hateful", "not_hateful": "not_hateful", "hateful": "hateful"}
+"""Label of Hateful Memes, a number or a word -> class name."""
 _IMAGE_KEYS = ("img", "image")
 _SPLIT_ORDER = ("train", "validation", "test")
 
@@ -89,7 +90,7 @@ def _add_split(raw: RawMemes, path: Path, dataset: str) -> list[dict[str, Any]]:
 
 def _add_hateful(raw: RawMemes, rows: list[dict[str, Any]]) -> None:
     if any("label" in row for row in rows):
-        add_labels(raw, HATEFUL, [_word(row.get("label")) for row in rows], "label", _HATEFUL_WORDS)
+        add_labels(raw, HATEFUL, [_word(row.get("label")) for row in rows], "label", HATEFUL_WORDS)
 
 
 def _add_harm(raw: RawMemes, rows: list[dict[str, Any]]) -> None:
