@@ -12,7 +12,6 @@ from http import HTTPStatus
 from typing import TypeVar
 
 from fastapi import FastAPI, Request
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -158,15 +157,15 @@ def _add_model_routes(app: FastAPI, service: Service, categories: tuple[Category
 
 
 def _add_explain_route(app: FastAPI, service: Service, explainer: Explainer) -> None:
-    @app.post(EXPLAIN, response_model=schemas.ExplainAnswer, operation_id="explain")
-    async def explain(request: Request) -> Response:
+    @app.post(EXPLAIN, operation_id="explain")
+    async def explain(request: Request) -> schemas.ExplainAnswer:
         """Explain what the model decides on a meme: words and patches, text against image, votes, precedents."""
         _check_media_type(request, "application/json")
         body = request.scope[BODY]
         read = partial(requests.meme_json, schemas.ExplainRequest, body, service.settings)
         asked, upload = await _read(service, body, read)
         _write_down(request, [upload])
-        return _json(await _unless_gone(request, explainer.explain(asked, upload)))
+        return await _unless_gone(request, explainer.explain(asked, upload))
 
 
 def _add_state_routes(app: FastAPI, service: Service) -> None:
@@ -256,7 +255,7 @@ def _has(upload: Upload, what: str) -> bool:
     return bool(upload.text.strip()) if what == "text" else upload.image is not None
 
 
-def _json(answer: BaseModel) -> Response:
+def _json(answer: schemas.PredictAnswer | schemas.ModerationAnswer) -> Response:
     return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
 
 

@@ -102,6 +102,8 @@ function csvOf(model, rows) {
   return new Blob([writeCsv([header, ...lines])], { type: "text/csv" });
 }
 
+const answered = (entry) => [said(entry.class), h("small", { className: "quiet" }, percent(entry.probabilities[entry.class]))];
+
 /** The table of results: sorted by any column, a page at a time, with thumbnails of that page alone. */
 class ResultTable {
   constructor(model, batch) {
@@ -117,10 +119,11 @@ class ResultTable {
       { name: "meme", value: (row) => row.meme_id, cell: (row) => said(row.meme_id) },
       { name: "text", className: "text", value: (row) => row.text ?? "", cell: (row) => (row.fault ? h("span", { className: "problem" }, said(row.fault)) : said(row.text ?? "")) },
       { name: "verdict", value: (row) => VERDICT_ORDER.indexOf(row.answer && verdictOf(row.answer)), cell: (row) => (row.answer && verdictOf(row.answer) ? verdictTag(verdictOf(row.answer)) : ""), when: (rows) => rows.some((row) => row.answer && verdictOf(row.answer)) },
-      ...model.label_tasks.map((task) => ({
+      ...model.label_tasks.filter((task) => !task.derived).map((task) => ({
         name: task.name,
+        className: "answer",
         value: (row) => (row.answer ? this.share(row, task, categories) : -1),
-        cell: (row) => (row.answer ? h("span", {}, said(row.answer.label_tasks[task.name].class), ` ${percent(Math.max(...Object.values(row.answer.label_tasks[task.name].probabilities)))}`) : "…"),
+        cell: (row) => (row.answer ? answered(row.answer.label_tasks[task.name]) : row.fault ? "" : "…"),
         hint: categories.includes(task.name) ? "sorts by the probability that it is there" : "sorts by the class, then its probability",
       })),
     ];

@@ -134,6 +134,13 @@ class Review {
   show() {
     if (byId("panel-review").hidden) return;
     const box = byId("review");
+    const focused = [...box.querySelectorAll("button, select")].indexOf(document.activeElement);
+    this.fill(box);
+    // What had the focus was made anew; whoever goes by the Tab key stays where they were.
+    if (focused >= 0) box.querySelectorAll("button, select")[focused]?.focus();
+  }
+
+  fill(box) {
     if (!this.queue.length) {
       box.replaceChildren(h("div", { className: "card" }, h("h2", {}, "Nothing to review yet"),
         h("p", {}, "Let the model judge a batch first; then the memes that it is least sure of, or that it finds most harmful, come here first."),

@@ -103,7 +103,7 @@ class Thresholds {
     try {
       this.state = await ask("/ui/policy", { body: { policy: this.policy } });
       byId("policy-state").textContent = "The server follows this policy.";
-      this.say(this.state.has_file ? "Applied, and written to the server's policy file." : "Applied. Download the file to keep it: the server was started without --policy FILE.");
+      this.say(this.state.has_file ? "Applied, and written to the server's policy file. Memes judged before keep their verdicts until they are asked about again." : "Applied. Download the file to keep it: the server was started without --policy FILE.");
     } catch (error) {
       this.say(sentence(error), true);
     }
