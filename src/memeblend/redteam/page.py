@@ -41,11 +41,9 @@ def rendered(report: RedTeamReport, template: str) -> str:
         "md": _markdown,
     }
     found = report.to_dict()
-    shown = found["label_tasks"] if found["label_tasks"] else list(found["clean"])
     return environment.get_template(template).render(
         report=found,
         heat=_heat(found),
-        tasks=shown,
         pictures=[[_data_uri(one) for one in example.pictures] for example in report.examples],
         problems=_problems(found),
         few_groups=FEW_GROUPS,
@@ -81,10 +79,10 @@ def _heat_cell(cell: Mapping[str, Any], outcome: Mapping[str, Any]) -> dict[str,
     }
 
 
-def _problems(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Checks of the budget that did not pass, failed ones first."""
+def _problems(found: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The budget's checks that did not pass, by their verdict."""
     checks = found["budget"]["checks"] if found["budget"] else []
-    return sorted((one for one in checks if one["verdict"] != "pass"), key=lambda one: one["verdict"])
+    return {verdict: [one for one in checks if one["verdict"] == verdict] for verdict in ("fail", "unsure")}
 
 
 def _data_uri(picture: bytes) -> str:
@@ -96,7 +94,7 @@ def _percent(value: float | None) -> str:
 
 
 def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else f"{value:.3f}".replace("-0.000", "0.000")
 
 
 def _signed(value: float) -> str:
