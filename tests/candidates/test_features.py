@@ -9,9 +9,10 @@ import torch
 
 from clip_checkpoint import save_clip
 from memeblend.candidates.boosting import Boosting
-from memeblend.candidates.features import StateReader, near, pooled, start_encoder
+from memeblend.candidates.features import StateReader, pooled, start_encoder
 from memeblend.candidates.knn import Knn
 from memeblend.candidates.linear import Linear
+from memeblend.candidates.states import near
 from memeblend.errors import ModelError, TrainingError
 from memeblend.labels import MISSING
 from memeblend.recipe.candidates import BoostingCandidate, KnnCandidate, LinearCandidate

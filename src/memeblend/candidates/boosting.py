@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memeblend.candidates.base import FitContext
-from memeblend.candidates.features import FeatureCandidate, States
+from memeblend.candidates.states import FeatureCandidate, States
 from memeblend.candidates.trees import BoostingData, NodeTrees, Trees, XgboostTrees
 from memeblend.labels import LabelTask
 from memeblend.recipe.candidates import BoostingCandidate

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memeblend.candidates.base import FitContext
-from memeblend.candidates.features import FeatureCandidate, States, near
+from memeblend.candidates.states import FeatureCandidate, States, near
 from memeblend.errors import DataError, Problem
 from memeblend.labels import MISSING, LabelTask
 from memeblend.recipe.candidates import KnnCandidate

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memeblend.candidates.base import FitContext
-from memeblend.candidates.features import FeatureCandidate, States
 from memeblend.candidates.logistic import Logistic
+from memeblend.candidates.states import FeatureCandidate, States
 from memeblend.labels import LabelTask
 from memeblend.recipe.candidates import LinearCandidate
 

@@ -119,11 +119,20 @@ def load_candidate(name: str, folder: Path) -> Candidate:
     Raises:
         ModelError: the folder holds no candidate, or one that is cut short.
     """
+    return candidate_class(name, folder).load(name, folder)
+
+
+def candidate_class(name: str, folder: Path) -> type[Candidate]:
+    """The class of a saved candidate.
+
+    Raises:
+        ModelError: the folder holds no candidate.
+    """
     for file, where in _KINDS.items():
         if (folder / file).is_file():
             module, _, class_name = where.partition(".")
             found: type[Candidate] = getattr(import_module(f"memeblend.candidates.{module}"), class_name)
-            return found.load(name, folder)
+            return found
     raise ModelError(
         f"Expected the candidate '{name}' in '{folder}', but there is none of {', '.join(_KINDS)}.",
         fix="The model folder is cut short; copy or train it again.",

@@ -197,6 +197,12 @@ class Oscar(Candidate):
         encoder: CLIPVisionModel = model.image.vision_model
         return _ready(copy.deepcopy(encoder))
 
+    @property
+    def vision(self) -> CLIPVisionModel:
+        """The image encoder that grid regions come from; only for those."""
+        assert self._vision is not None, "asked for only where regions come from a grid"
+        return self._vision
+
     def _check_vocabulary(self, checkpoint: Checkpoint | None) -> None:
         if checkpoint is not None and len(self._tokenizer) > checkpoint.bert_config.vocab_size:
             raise ModelError(

@@ -19,8 +19,9 @@ from torch.nn.functional import normalize
 from transformers import CLIPModel
 
 from memeblend.candidates.base import Candidate, FitContext
-from memeblend.candidates.features import READ_ERRORS, clip_pooled, near, pooled, ready, save_clip, start_encoder
+from memeblend.candidates.features import clip_pooled, pooled, ready, save_clip, start_encoder
 from memeblend.candidates.logistic import softmax
+from memeblend.candidates.states import READ_ERRORS, near
 from memeblend.errors import ModelError, Problem, RecipeError
 from memeblend.files import replacing, write_json
 from memeblend.labels import LabelTask

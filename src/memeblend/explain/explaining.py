@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memeblend.candidates.base import Candidate
-from memeblend.candidates.features import near
 from memeblend.candidates.knn import Knn, Precedent
 from memeblend.candidates.neural import Neural
+from memeblend.candidates.states import near
 from memeblend.candidates.tfidf import Tfidf
 from memeblend.errors import DataError
 from memeblend.evaluation.tables import PredictionTable
@@ -248,8 +248,7 @@ def _branch_ironies(asked: _Asked, members: Sequence[Candidate], task: LabelTask
     for candidate in members:
         if not (isinstance(candidate, Neural) and isinstance(candidate.spec, FusionCandidate | AlignCandidate)):
             continue
-        spec = candidate.spec
-        if spec.blending == "none" or not (spec.blend_weights.text and spec.blend_weights.image):
+        if not candidate.supervised:
             continue
         inputs = one_batch(candidate, asked.meme, asked.model.preprocessor_)
         said = model_of(candidate, task.name)(**inputs).branch_logits

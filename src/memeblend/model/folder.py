@@ -26,30 +26,46 @@ def read_state(folder: Path) -> dict[str, Any]:
     Raises:
         ModelError: it is not there, is of another format, or files are missing or altered; all are listed.
     """
-    path = folder / FILE
-    if not path.is_file():
+    if not (folder / FILE).is_file():
         raise ModelError(
             f"Expected a memeblend model in '{folder}', but there is no {FILE}.",
             fix="Name a folder written by MemeClassifier.save, or a run folder whose fit has finished.",
         )
+    return read_facts(folder, FILE, FORMAT, what="model", again="Copy or train it again.")
+
+
+def read_facts(folder: Path, file: str, format: int, *, what: str, again: str) -> dict[str, Any]:
+    """The content of a folder's file of facts, which names all its files with their digests.
+
+    Args:
+        folder: the folder.
+        file: name of its file of facts.
+        format: the number of the format that is read.
+        what: what the folder holds, for messages.
+        again: how to get it anew.
+
+    Raises:
+        ModelError: the file can't be read, is of another format, or files are missing or altered; all are listed.
+    """
+    path = folder / file
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         files, found = state["files"], state["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"'{path}' could not be read: {error}.") from error
-    if found != FORMAT:
-        raise ModelError(f"'{folder}' has model format {found}; this memeblend reads format {FORMAT}.")
+    if found != format:
+        raise ModelError(f"'{folder}' has {what} format {found}; this memeblend reads format {format}.", fix=again)
     problems = []
     for name, expected in files.items():
-        file = folder / name
+        there = folder / name
         if not _within(name):
             problems.append(Problem(repr(name), "leads out of the model's folder"))
-        elif not file.is_file():
+        elif not there.is_file():
             problems.append(Problem(name, "is missing"))
-        elif file_digest(file) != expected:
+        elif file_digest(there) != expected:
             problems.append(Problem(name, "is not the file that was saved (cut short or altered)"))
     if problems:
-        raise ModelError(f"The model in '{folder}' is not whole:", problems=problems, fix="Copy or train it again.")
+        raise ModelError(f"The {what} in '{folder}' is not whole:", problems=problems, fix=again)
     return dict(state)
 
 

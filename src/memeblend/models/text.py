@@ -15,6 +15,21 @@ from memeblend.models.encoders import ClipStates, rounded, text_mask, text_state
 from memeblend.models.heads import LabelTaskHeads
 
 
+class PackedLstm(nn.LSTM):
+    """A bidirectional LSTM over texts of different lengths."""
+
+    def final_states(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Final states h [B, 2 * hidden_size] of the last layer, forward then backward.
+
+        Args:
+            tokens: states [B, T, d] of texts padded on the right.
+            lengths: of the texts [B].
+        """
+        packed = pack_padded_sequence(tokens, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        _, (hidden, _) = self(packed)  # [2 * layers, B, hidden_size]
+        return torch.cat([hidden[-2], hidden[-1]], dim=1)
+
+
 class TextBranch(nn.Module):
     """Text encoder, heads on its pooled state, and heads on a BiLSTM over all its states; logits are summed.
 
@@ -25,7 +40,7 @@ class TextBranch(nn.Module):
         super().__init__()
         self.states_type = config.encoder_states
         self.text_model = CLIPTextModel._from_config(config.text_config)
-        self.lstm = nn.LSTM(
+        self.lstm = PackedLstm(
             config.text_width, config.lstm_hidden_size, config.lstm_layers, batch_first=True, bidirectional=True
         )
         self.pooled_heads = LabelTaskHeads(config.text_width, config.num_classes(), config.head_dropout)
@@ -48,14 +63,8 @@ class TextBranch(nn.Module):
     def logits(self, states: ClipStates, attention_mask: Tensor) -> LabelTaskLogits:
         """Each label task's logits x_t [B, num_classes] from the texts' states and mask [B, T]."""
         pooled = self.pooled_heads(states.pooled)
-        sequence = self.sequence_heads(self._context(states.tokens, attention_mask.sum(dim=1)))
+        sequence = self.sequence_heads(self.lstm.final_states(states.tokens, attention_mask.sum(dim=1)))
         return {name: pooled[name] + sequence[name] for name in pooled}
-
-    def _context(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Final states h [B, 2 * lstm_hidden_size] of the last layer, forward then backward."""
-        packed = pack_padded_sequence(tokens, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        _, (hidden, _) = self.lstm(packed)  # [2 * layers, B, lstm_hidden_size]
-        return torch.cat([hidden[-2], hidden[-1]], dim=1)
 
 
 class TextClassifier(EncoderModel):

@@ -69,9 +69,7 @@ class Preprocessor:
     @cached_property
     def _scale(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         mean, std = np.array(self.mean, dtype=np.float32), np.array(self.std, dtype=np.float32)
-        scale: NDArray[np.float32] = 1 / (255 * std)
-        shift: NDArray[np.float32] = mean / std
-        return scale, shift
+        return np.float32(1) / (np.float32(255) * std), mean / std
 
     def pixel_values(self, images: NDArray[np.uint8]) -> Tensor:
         """As `pixel_arrays`, as a tensor."""
