@@ -13,9 +13,11 @@ from memeblend.cli.guard import guarded
 from memeblend.cli.ocr import ocr as ocr_command
 from memeblend.cli.policy import policy as policy_command
 from memeblend.cli.precedents import precedents_app
+from memeblend.cli.pretrain import pretrain
 from memeblend.cli.push import push
 from memeblend.cli.redteam import redteam
 from memeblend.cli.serve import serve
+from memeblend.data.sets import READER_NAMES
 
 app = typer.Typer(
     name="memeblend",
@@ -33,7 +35,7 @@ DataArgument = Annotated[Path, typer.Argument(help="A table (.csv, .tsv, .jsonl,
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on in it.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
 ReaderOption = Annotated[
-    str, typer.Option("--reader", help="Layout of a data-set folder: memotion1, memotion3, mmf or table.")
+    str, typer.Option("--reader", help=f"Layout of a data-set folder: {', '.join(READER_NAMES)}.")
 ]
 ColumnOption = Annotated[
     list[str], typer.Option("--column", help="Which column is which, for example image=img_file. May be repeated.")
@@ -148,6 +150,7 @@ def predict(
 
 
 app.command("ocr")(ocr_command)
+app.command()(pretrain)
 app.command()(push)
 app.command()(policy_command)
 app.command()(serve)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memeblend.cli.guard import guarded
+from memeblend.data.sets import READER_NAMES
 from memeblend.errors import MemeblendError
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def redteam(
         str, typer.Option("--only", help="Perturbations to try, for example leetspeak,jpeg,names.")
     ] = RedTeamRequest.only,
     reader: Annotated[
-        str, typer.Option("--reader", help="Layout of a data-set folder: memotion1, memotion3, mmf or table.")
+        str, typer.Option("--reader", help=f"Layout of a data-set folder: {', '.join(READER_NAMES)}.")
     ] = "",
     column: Annotated[
         list[str], typer.Option("--column", help="Which column is which, for example image=img_file. May be repeated.")
