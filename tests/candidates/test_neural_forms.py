@@ -187,7 +187,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(form, manifest, memes, tm
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer_module._Watch, "on_step_end", on_step_end)
+        patch.setattr(trainer_module.Watch, "on_step_end", on_step_end)
         with pytest.raises(Killed):
             Neural("it", spec_of("image", form)).fit(context(manifest, memes, tmp_path / "killed"))
     assert list(tmp_path.glob("killed/training/joint/checkpoints/checkpoint-3"))

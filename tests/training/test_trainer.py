@@ -178,7 +178,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(memes, labels, tmp_path, 
 
     with monkeypatch.context() as patch:
         if when == "in an epoch":
-            patch.setattr(trainer_module._Watch, "on_step_end", killed_at(12))
+            patch.setattr(trainer_module.Watch, "on_step_end", killed_at(12))
         elif when == "while a checkpoint is written":
             patch.setattr(trainer_module.TrainerState, "save_to_json", _raise_after(2))
         else:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from memeblend.errors import ModelError
@@ -49,14 +48,15 @@ def read_config(folder: Path, what: str) -> dict[str, Any]:
     return config
 
 
-def read_model(kind: type[PreTrainedModel], source: str, *, local: bool, fix: str) -> Any:
+def read_model(kind: Any, source: str, *, local: bool, fix: str, may_lack: str = "") -> Any:
     """A model with every one of its weights.
 
     Args:
-        kind: class of the model.
+        kind: class of the model, or one of Hugging Face's Auto classes.
         source: folder or hub id.
         local: whether the network is left alone.
         fix: what the user can do when it fails.
+        may_lack: weights whose names begin so may be missing, and are random then; "" allows none.
 
     Raises:
         ModelError: it can't be read, or lacks weights.
@@ -67,7 +67,7 @@ def read_model(kind: type[PreTrainedModel], source: str, *, local: bool, fix: st
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(f"Could not load {kind.__name__} from '{source}': {lines[0].rstrip('.')}.", fix=fix) from error
-    missing = sorted(info["missing_keys"])
+    missing = sorted(name for name in info["missing_keys"] if not may_lack or not name.startswith(may_lack))
     if missing:
         raise ModelError(
             f"{kind.__name__} in '{source}' lacks {len(missing)} of its weights, first of them '{missing[0]}'.", fix=fix
@@ -79,7 +79,7 @@ def read_model(kind: type[PreTrainedModel], source: str, *, local: bool, fix: st
     return model
 
 
-def _from_pretrained(kind: type[PreTrainedModel], source: str, local: bool) -> Any:
+def _from_pretrained(kind: Any, source: str, local: bool) -> Any:
     return kind.from_pretrained(
         source, dtype=torch.float32, use_safetensors=True, output_loading_info=True, local_files_only=local
     )

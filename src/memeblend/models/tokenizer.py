@@ -131,8 +131,12 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> P
     )
 
 
-def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
+def load_tokenizer(source: str | Path, *, needs_end: bool = True) -> PreTrainedTokenizerFast:
     """A tokenizer from a folder that holds one, or a hub id.
+
+    Args:
+        source: the folder or hub id.
+        needs_end: whether the encoder pools the state of an end token, as CLIP does and BERT does not.
 
     Raises:
         ModelError: there is none, it can't be read, or it lacks an end or padding token.
@@ -149,8 +153,10 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
         ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ModelError(f"Expected a fast tokenizer in '{source}', found {type(tokenizer).__name__}.")
-    if tokenizer.eos_token_id is None or tokenizer.pad_token_id is None:
+    if needs_end and (tokenizer.eos_token_id is None or tokenizer.pad_token_id is None):
         raise ModelError(f"The tokenizer in '{source}' has no end token or no padding token; CLIP needs both.")
+    if tokenizer.pad_token_id is None:
+        raise ModelError(f"The tokenizer in '{source}' has no padding token.")
     return tokenizer
 
 

@@ -9,8 +9,9 @@ from memeblend.recipe.candidates import (
     TextCandidate,
     TfidfCandidate,
 )
-from memeblend.recipe.loading import dump_recipe, load_recipe, preset_names
+from memeblend.recipe.loading import dump_recipe, load_pretraining, load_recipe, preset_names
 from memeblend.recipe.parts import Training
+from memeblend.recipe.pretraining import Pretraining
 from memeblend.recipe.schema import Recipe
 
 __all__ = [
@@ -19,11 +20,13 @@ __all__ = [
     "FusionCandidate",
     "ImageCandidate",
     "NeuralCandidate",
+    "Pretraining",
     "Recipe",
     "TextCandidate",
     "TfidfCandidate",
     "Training",
     "dump_recipe",
+    "load_pretraining",
     "load_recipe",
     "preset_names",
 ]

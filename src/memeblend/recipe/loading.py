@@ -15,6 +15,7 @@ from memeblend.errors import Problem, RecipeError
 from memeblend.files import toml_text
 from memeblend.recipe.candidates import CandidateSpec
 from memeblend.recipe.parts import DeclaredLabelTask, Loss
+from memeblend.recipe.pretraining import Pretraining
 from memeblend.recipe.schema import Recipe
 
 _VARIANTS: dict[str, type[BaseModel]] = {
@@ -60,20 +61,45 @@ def load_recipe(source: str | Path = "tiny", overrides: Iterable[str] = ()) -> R
         RecipeError: no such recipe, not TOML, or anything in it that is wrong; all of it at once.
     """
     path = Path(source)
-    if path.suffix == ".toml" or path.is_file():
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"Could not read the recipe '{path}': {error}.") from error
-    else:
-        text = preset_text(str(source))
+    text = _text(path) if path.suffix == ".toml" or path.is_file() else preset_text(str(source))
+    return parse_recipe(_data(text, source, overrides), where=str(source))
+
+
+def load_pretraining(source: str | Path | None = None, overrides: Iterable[str] = ()) -> Pretraining:
+    """Settings of pre-training from a TOML file, with `key=value` overrides applied before validation.
+
+    Args:
+        source: the file; None takes the defaults.
+        overrides: dotted keys and TOML values, as for `load_recipe`.
+
+    Raises:
+        RecipeError: no such file, not TOML, or anything in it that is wrong; all of it at once.
+    """
+    where = "settings" if source is None else str(source)
+    data = _data("" if source is None else _text(Path(source)), where, overrides)
+    try:
+        return Pretraining.model_validate(data)
+    except ValidationError as error:
+        problems = [_problem(item, where, Pretraining) for item in error.errors()]
+        raise RecipeError(f"'{where}' has {len(problems)} problem(s):", problems=problems) from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"Could not read the recipe '{path}': {error}.") from error
+
+
+def _data(text: str, source: str | Path, overrides: Iterable[str]) -> dict[str, Any]:
+    """Plain data of a TOML text, overrides applied."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"The recipe '{source}' is not valid TOML: {error}.") from error
     for override in overrides:
         _apply(data, override)
-    return parse_recipe(data, where=str(source))
+    return data
 
 
 def parse_recipe(data: dict[str, Any], where: str) -> Recipe:
@@ -93,11 +119,11 @@ def parse_recipe(data: dict[str, Any], where: str) -> Recipe:
     return recipe
 
 
-def _problem(item: Any, where: str) -> Problem:
+def _problem(item: Any, where: str, root: type[BaseModel] = Recipe) -> Problem:
     location = [part for part in item["loc"] if part not in _VARIANTS]
     key = ".".join(str(part) for part in location) or "(recipe)"
     if item["type"] == "extra_forbidden":
-        known = _fields_at(item["loc"][:-1])
+        known = _fields_at(item["loc"][:-1], root)
         close = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean '{close[0]}'?" if close else f"known keys here: {', '.join(known)}"
         return Problem(where, f"unknown key '{key}': {hint}")
@@ -107,9 +133,9 @@ def _problem(item: Any, where: str) -> Problem:
     return Problem(where, f"{key}: {message[0].lower()}{message[1:]}{shown}")
 
 
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+def _fields_at(location: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:
     """Field names of the part of a recipe that a validation location points into."""
-    model: type[BaseModel] = Recipe
+    model = root
     for part in location:
         if part in _VARIANTS:
             model = _VARIANTS[str(part)]

@@ -17,8 +17,8 @@ from memeblend.recipe.parts import Encoder
 from memeblend.training.preprocessing import Preprocessor
 
 TINY = "tiny"
-_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def make_preprocessor(encoder: Encoder, texts: Sequence[str]) -> Preprocessor:
@@ -37,8 +37,8 @@ def make_preprocessor(encoder: Encoder, texts: Sequence[str]) -> Preprocessor:
             train_tokenizer(texts, encoder.tiny.vocab_size, encoder.max_length),
             encoder.max_length,
             ImageTransform(encoder.tiny.image_size, encoder.image_fit),
-            _CLIP_MEAN,
-            _CLIP_STD,
+            CLIP_MEAN,
+            CLIP_STD,
         )
     config: Any = load_clip(encoder.source).config
     longest = config.text_config.max_position_embeddings
@@ -47,7 +47,7 @@ def make_preprocessor(encoder: Encoder, texts: Sequence[str]) -> Preprocessor:
             f"encoder.max_length is {encoder.max_length}, but '{encoder.source}' reads at most {longest} tokens.",
             fix=f"Set encoder.max_length={longest} or less.",
         )
-    mean, std = _image_statistics(encoder.source)
+    mean, std = image_statistics(encoder.source)
     return Preprocessor(
         load_tokenizer(encoder.source),
         encoder.max_length,
@@ -57,12 +57,12 @@ def make_preprocessor(encoder: Encoder, texts: Sequence[str]) -> Preprocessor:
     )
 
 
-def _image_statistics(source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def image_statistics(source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Channel means and deviations of a checkpoint's image processor; CLIP's own where it comes without one."""
     try:
         processor = CLIPImageProcessorPil.from_pretrained(source, local_files_only=Path(source).is_dir())
     except OSError:
-        return _CLIP_MEAN, _CLIP_STD
+        return CLIP_MEAN, CLIP_STD
     return tuple(processor.image_mean), tuple(processor.image_std)
 
 

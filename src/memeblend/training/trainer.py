@@ -200,7 +200,7 @@ class MemeTrainer(Trainer):
         return metrics
 
 
-class _Watch(TrainerCallback):
+class Watch(TrainerCallback):
     """Tells the progress, and keeps the metrics file equal to the Trainer's log."""
 
     def __init__(self, progress: Progress, label: str, metrics_file: Path, metric: str) -> None:
@@ -220,10 +220,14 @@ class _Watch(TrainerCallback):
         self.progress.advance(state.global_step, self.note)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        score = state.log_history[-1].get(f"eval_{self.metric}") if state.log_history else None
-        if score is not None:
-            self.note = f"epoch {state.epoch or 0:.0f}, {self.metric} {score:.3f} on select"
+        if state.log_history:
+            self.note = self.remark(state.log_history[-1], state) or self.note
         self._write(state)
+
+    def remark(self, entry: dict[str, float], state: TrainerState) -> str:
+        """What the progress says after an entry of the log; "" for nothing new."""
+        score = entry.get(f"eval_{self.metric}")
+        return "" if score is None else f"epoch {state.epoch or 0:.0f}, {self.metric} {score:.3f} on select"
 
     def _write(self, state: TrainerState) -> None:
         # Rewritten whole from the Trainer's own log, so that a resumed run has each line once.
@@ -288,7 +292,7 @@ def train(model: PreTrainedModel, job: TrainJob) -> None:
         report_to=_trackers(),
         seed=job.seed,
     )
-    callbacks: list[TrainerCallback] = [_Watch(job.progress, job.label, job.folder / "metrics.jsonl", settings.metric)]
+    callbacks: list[TrainerCallback] = [Watch(job.progress, job.label, job.folder / "metrics.jsonl", settings.metric)]
     if settings.patience:
         callbacks.append(EarlyStoppingCallback(settings.patience))
     trainer = MemeTrainer(

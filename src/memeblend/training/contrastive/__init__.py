@@ -1,0 +1,1 @@
+"""Contrastive pre-training of encoders on pairs of image and text."""

@@ -1,0 +1,175 @@
+"""The Hugging Face Trainer for pairs: our step, our batches, our validation.
+
+Notable: there is one "epoch" of `num_steps` batches, each drawn from (seed, step) alone, so a run that was killed
+goes on from its last checkpoint to the very same weights.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_callback import ExportableState, PrinterCallback, ProgressCallback
+
+from memeblend.errors import TrainingError
+from memeblend.recipe.pretraining import Pretraining
+from memeblend.training.contrastive.pairs import PairBatches, PairDataset
+from memeblend.training.contrastive.stepping import PairObjective, backward
+from memeblend.training.contrastive.validation import Validation
+from memeblend.training.progress import Progress
+from memeblend.training.trainer import Watch, has_bf16, last_checkpoint
+
+_ADAM_BETA2, _ADAM_EPSILON = 0.98, 1e-6  # CLIP's
+
+
+class _Steps(TrainerCallback, ExportableState):
+    """Keeps the logit scale in its range, and counts batches in which nothing was to be told apart."""
+
+    def __init__(self, max_logit_scale: float) -> None:
+        self.max_logit_scale = max_logit_scale
+        self.num_empty = 0
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        with torch.no_grad():
+            kwargs["model"].logit_scale.clamp_(0, math.log(self.max_logit_scale))
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {"max_logit_scale": self.max_logit_scale}, "attributes": {"num_empty": self.num_empty}}
+
+
+class _PairWatch(Watch):
+    def remark(self, entry: dict[str, float], state: TrainerState) -> str:
+        if "eval_loss" in entry:
+            return f"loss {entry['eval_loss']:.3f}, recall@10 {entry['eval_image_recall@10']:.3f} on held-back pairs"
+        loss = entry.get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise TrainingError(
+                f"The loss was no number any more at step {state.global_step}.",
+                fix="Lower learning_rate or raise warmup_ratio, and start in a new folder.",
+            )
+        return ""
+
+
+class PairTrainer(Trainer):
+    """The Trainer with gradient caching and validation on held-back pairs."""
+
+    objective: PairObjective
+
+    def __init__(self, *, settings: Pretraining, validation: Validation, steps: _Steps, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.settings = settings
+        self.validation = validation
+        self.steps = steps
+        self.objective = PairObjective(settings.loss, settings.same_pairs)
+        self.model_accepts_loss_kwargs = False
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> PairBatches:
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
+        return PairBatches(dataset.image, self.settings)
+
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """Names of the weights that decay: not the logit scale and bias, which are no weights of a layer."""
+        return [name for name in super().get_decay_parameter_names(model) if not name.startswith("logit_")]
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """Forward and backward pass of a batch, in one go or with gradient caching."""
+        model.train()
+        batch = self._prepare_inputs(inputs)
+        self.steps.num_empty += int(batch["fits"].all())
+        return backward(
+            self.model, batch, self.objective, self.settings.chunk_size, partial(self.compute_loss_context_manager)
+        )
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Scores on the held-back pairs, logged and handed to the callbacks as the Trainer does."""
+        with self.compute_loss_context_manager():
+            scores = self.validation.scores(self.model)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def train_pairs(
+    model: PreTrainedModel,
+    fit: PairDataset,
+    validation: Validation,
+    settings: Pretraining,
+    folder: Path,
+    progress: Progress,
+) -> int:
+    """Train an encoder of pairs in place; it ends with the weights of its best validation loss.
+
+    Goes on from the last whole checkpoint in `folder`, if there is one.
+
+    Returns:
+        Steps whose batch had nothing to tell apart.
+
+    Raises:
+        TrainingError: the loss is no number any more.
+    """
+    arguments = TrainingArguments(
+        output_dir=str(folder / "checkpoints"),
+        per_device_train_batch_size=settings.batch_size,
+        max_steps=settings.num_steps,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        adam_beta2=_ADAM_BETA2,
+        adam_epsilon=_ADAM_EPSILON,
+        lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=settings.warmup_ratio,
+        max_grad_norm=settings.max_grad_norm,
+        bf16=has_bf16(),
+        gradient_checkpointing=settings.gradient_checkpointing,
+        eval_strategy="steps",
+        eval_steps=settings.eval_every,
+        save_strategy="steps",
+        save_steps=settings.eval_every,
+        logging_strategy="steps",
+        logging_steps=min(50, settings.eval_every),
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="loss",
+        greater_is_better=False,
+        restore_callback_states_from_checkpoint=True,
+        remove_unused_columns=False,
+        dataloader_num_workers=settings.num_workers,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=True,
+        report_to=[],
+        seed=settings.seed,
+    )
+    steps = _Steps(settings.max_logit_scale)
+    trainer = PairTrainer(
+        settings=settings,
+        validation=validation,
+        steps=steps,
+        model=model,
+        args=arguments,
+        train_dataset=fit,
+        eval_dataset=fit,  # the Trainer wants one; `evaluate` reads the validation
+        data_collator=fit.collate,
+        callbacks=[steps, _PairWatch(progress, "pre-training", folder / "metrics.jsonl", "loss")],
+    )
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+    checkpoint = last_checkpoint(folder / "checkpoints")
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    model.eval()
+    return steps.num_empty

@@ -1,0 +1,186 @@
+"""`pretrain`: pairs in, a folder with an encoder in Hugging Face's layout out."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from memeblend.data.manifest import Manifest
+from memeblend.errors import ModelError, OutputError
+from memeblend.files import digest, write_json, write_text
+from memeblend.recipe.parts import Encoder
+from memeblend.recipe.pretraining import Pretraining
+from memeblend.training.contrastive.card import card_text
+from memeblend.training.contrastive.encoder import image_transform, save_encoder, start, token_ids
+from memeblend.training.contrastive.pairs import PairDataset, Pairs, gather
+from memeblend.training.contrastive.trainer import train_pairs
+from memeblend.training.contrastive.validation import Validation
+from memeblend.training.encoder import encoder_fingerprint
+from memeblend.training.preprocessing import Preprocessor
+from memeblend.training.progress import Progress, Silent
+
+FACTS = "pretraining.json"
+"""What is known of an encoder that `pretrain` made."""
+_WORK = "training"
+_STARTED = "started.json"
+_FORMAT = 1
+
+
+def pretrain(
+    manifests: Sequence[Manifest],
+    out: str | Path,
+    settings: Pretraining,
+    *,
+    progress: Progress | None = None,
+    cache_dir: Path | None = None,
+) -> dict[str, Any]:
+    """Pre-train an encoder on pairs of image and text.
+
+    The same call goes on where a killed one stopped, to the same weights; where it had finished, it reads what is
+    there. `out` then is a source for `encoder.source` of a recipe, for `from_pretrained`, and for another pre-training.
+
+    Args:
+        manifests: memes with images and texts; labels are not read.
+        out: folder of the encoder; new, empty, or from the same call.
+        settings: how.
+        progress: who watches.
+        cache_dir: where decoded images are kept; None takes the default folder.
+
+    Returns:
+        What `pretraining.json` holds: data, steps, held-back scores, settings.
+
+    Raises:
+        DataError: there are not two images and two texts.
+        ModelError: what to start from can't be loaded or does not fit.
+        OutputError: `out` holds something else, or pre-training with other data or settings.
+        TrainingError: the loss is no number any more.
+    """
+    out, progress = Path(out), progress or Silent()
+    fingerprint = _fingerprint(manifests, settings)
+    if claimed(out, fingerprint):
+        return read_facts(out)
+    pairs = gather(manifests, settings.splits, image_transform(settings), cache_dir, progress)
+    fit, held_back = pairs.cut(settings.num_validation, settings.seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        model, preprocessor = start(settings, [pairs.texts[number] for number in np.unique(pairs.text[fit])])
+    ids = token_ids(model, preprocessor, pairs.texts)
+    validation = Validation(pairs, held_back, ids, preprocessor, settings)
+    dataset = PairDataset(pairs, fit, ids, preprocessor, settings)
+    before = validation.scores(model)
+    began = time.monotonic()
+    num_empty = train_pairs(model, dataset, validation, settings, out / _WORK, progress)
+    seconds = round(time.monotonic() - began, 1)
+    facts = {
+        "format": _FORMAT,
+        "fingerprint": fingerprint,
+        "memeblend": version("memeblend"),
+        "data": _data_facts(pairs, fit, held_back),
+        "encoder": type(model).__name__,
+        "num_parameters": sum(value.numel() for value in model.parameters()),
+        "seconds_of_last_start": seconds,
+        "steps_without_negatives": num_empty,
+        "logit_scale": math.exp(float(_scale(model))),
+        "held_back": {
+            "before": before,
+            "after": validation.scores(model),
+            "chance": validation.chance(),
+            "num_texts": len(validation.token_ids),
+            "num_images": len(validation.pixels),
+        },
+        "settings": settings.model_dump(mode="json"),
+    }
+    _finish(out, model, preprocessor, facts)
+    return facts
+
+
+def claimed(out: Path, fingerprint: str) -> bool:
+    """Make `out` the folder of this pre-training; returns whether it is finished there already.
+
+    Raises:
+        OutputError: it holds something else, or can't be written.
+    """
+    if (out / FACTS).is_file() and read_facts(out)["fingerprint"] == fingerprint:
+        return True
+    started = out / _WORK / _STARTED
+    try:
+        found = json.loads(started.read_text(encoding="utf-8"))["fingerprint"] if started.is_file() else None
+        holds_other = found is None and out.exists() and (not out.is_dir() or any(out.iterdir()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"'{started}' can't be read: {error}.", fix="Choose a new folder.") from error
+    if holds_other or (out / FACTS).is_file():
+        raise OutputError(f"'{out}' holds something else already.", fix="Choose a new folder for the encoder.")
+    if found is not None and found != fingerprint:
+        raise OutputError(
+            f"'{out}' holds a pre-training that was started with other data or settings.",
+            fix="Go on with the same command as before, choose a new folder, or delete this one.",
+        )
+    write_json(started, {"fingerprint": fingerprint})
+    return False
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What is known of an encoder that `pretrain` made.
+
+    Raises:
+        ModelError: the file is missing or is not what `pretrain` wrote.
+    """
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        if facts["format"] != _FORMAT or not isinstance(facts["fingerprint"], str):
+            raise ValueError("another format")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"'{folder / FACTS}' can't be read: {error}.") from error
+    return dict(facts)
+
+
+def _fingerprint(manifests: Sequence[Manifest], settings: Pretraining) -> str:
+    folders = [source for source in (settings.pair.text, settings.pair.image) if Path(source).is_dir()]
+    files = [encoder_fingerprint(source) for source in (settings.encoder, *(Encoder(source=one) for one in folders))]
+    return digest(_FORMAT, settings.model_dump(mode="json"), [one.fingerprint for one in manifests], files)
+
+
+def _scale(model: Any) -> torch.Tensor:
+    scale: torch.Tensor = model.logit_scale
+    return scale.detach()
+
+
+def _data_facts(pairs: Pairs, fit: NDArray[np.int64], held_back: NDArray[np.int64]) -> dict[str, Any]:
+    return {
+        "num_pairs": len(pairs),
+        "num_fit": len(fit),
+        "num_held_back": len(held_back),
+        "num_images": len(pairs.pixels),
+        "num_texts": len(pairs.texts),
+        "pairs_of": dict(sorted(Counter(pairs.sources.tolist()).items())),
+        "skipped": pairs.skipped,
+    }
+
+
+def _finish(out: Path, model: PreTrainedModel, preprocessor: Preprocessor, facts: dict[str, Any]) -> None:
+    """Put the encoder in place, what makes it whole last; checkpoints go, the metrics stay."""
+    ready = out / _WORK / "encoder"
+    try:
+        shutil.rmtree(ready, ignore_errors=True)
+        ready.mkdir(parents=True)
+        save_encoder(ready, model, preprocessor)
+        write_text(ready / "README.md", card_text(facts))
+        for path in sorted(ready.iterdir()):
+            path.replace(out / path.name)
+        ready.rmdir()
+    except OSError as error:
+        raise OutputError(f"Could not write the encoder to '{out}': {error.strerror or error}.") from error
+    write_json(out / FACTS, facts)
+    shutil.rmtree(out / _WORK / "checkpoints", ignore_errors=True)
