@@ -36,6 +36,8 @@ class FitContext:
         folder: where the candidate may keep checkpoints and its `metrics.jsonl`.
         fitted: gives a finished candidate by its name, for those that start from others.
         progress: who watches.
+        fit_groups: duplicate group of each meme to train on [num_fit], kept whole where some are held out; when
+            left out, each is a group of its own.
     """
 
     recipe: Recipe
@@ -48,6 +50,7 @@ class FitContext:
     folder: Path
     fitted: Callable[[str], Candidate]
     progress: Progress
+    fit_groups: NDArray[np.int64] | None = None
 
 
 class Member(Protocol):

@@ -6,6 +6,7 @@ task gets a model of its own. Its encoders are trained, left as they start, or g
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from torch import nn
 from transformers import CLIPConfig, set_seed
 
 from memeblend.candidates.base import Candidate, FitContext
+from memeblend.candidates.blending import blended, first_weights, supervised
 from memeblend.errors import ModelError, RecipeError
 from memeblend.files import digest, file_name, write_json
 from memeblend.labels import LabelTask
@@ -58,6 +60,8 @@ class Neural(Candidate):
         self.needs_text = not isinstance(spec, ImageCandidate)
         self.needs_image = not isinstance(spec, TextCandidate)
         self.models: dict[str, EncoderModel] = {}
+        self.supervised = True
+        """Of a multi-modal candidate, whether the branches "text" and "image" of all its models were trained."""
 
     def fit(self, context: FitContext) -> None:
         """Train each model from its start; see `train` for stopping and resuming."""
@@ -74,25 +78,36 @@ class Neural(Candidate):
         set_seed(seed)
         model = self._start(context, key, group)
         fit, select = self._datasets(model, context, columns, label)
+        losses = {task.name: context.recipe.loss_of(task.name) for task in group}
         with self._encoders(model, label, context.progress):
-            train(
-                model,
-                TrainJob(
-                    label=label,
-                    folder=context.folder / "training" / file_name(key),
-                    training=self.spec.training,
-                    objective=make_objective(
-                        group,
-                        {task.name: context.recipe.loss_of(task.name) for task in group},
-                        labels,
-                        self._branches(),
-                    ),
-                    fit=fit,
-                    select=select,
-                    seed=seed,
-                    progress=context.progress,
-                ),
+            job = TrainJob(
+                label=label,
+                folder=context.folder / "training" / file_name(key),
+                training=self.spec.training,
+                objective=make_objective(group, losses, labels, self._branches()),
+                fit=fit,
+                select=select,
+                seed=seed,
+                progress=context.progress,
             )
+            if isinstance(self.spec, FusionCandidate | AlignCandidate):
+                job = blended(
+                    job,
+                    self.spec,
+                    groups=context.fit_groups,
+                    measured=fit if self.spec.encoders == "frozen" else self._dataset(context.fit, labels),
+                    start=partial(self._unseen, context, model.config) if self.starts_from else None,
+                )
+            train(model, job)
+            self.supervised &= supervised(job)
+        return model
+
+    def _unseen(self, context: FitContext, config: MemeConfig) -> EncoderModel:
+        """A model that has seen no meme of the fit split, with a configuration and encoders to train as this has."""
+        clip = load_encoder(context.recipe.encoder, context.fit.preprocessor)
+        model = build_model(self.spec.kind, copy.deepcopy(config), clip)
+        if self.spec.encoders == "lora":
+            Adapters(model, self.spec.lora_rank)
         return model
 
     def _start(self, context: FitContext, key: str, group: tuple[LabelTask, ...]) -> EncoderModel:
@@ -113,7 +128,7 @@ class Neural(Candidate):
     def _branches(self) -> dict[str, float]:
         """The branches that are trained, with their weights (paper equation 7)."""
         if isinstance(self.spec, FusionCandidate | AlignCandidate):
-            return self.spec.blend_weights.model_dump() if self.spec.blending == "fixed" else {"fused": 1.0}
+            return first_weights(self.spec)
         return {self.spec.kind: 1.0}
 
     @contextmanager
@@ -175,7 +190,12 @@ class Neural(Candidate):
         """Each model in Hugging Face's own layout, in a folder of its own."""
         write_json(
             folder / _FILE,
-            {"kind": self.spec.kind, "models": list(self.models), "spec": self.spec.model_dump(mode="json")},
+            {
+                "kind": self.spec.kind,
+                "models": list(self.models),
+                "spec": self.spec.model_dump(mode="json"),
+                "supervised": self.supervised,
+            },
         )
         for position, model in enumerate(self.models.values()):
             model.save_pretrained(folder / str(position))
@@ -186,6 +206,7 @@ class Neural(Candidate):
         try:
             settings = json.loads((folder / _FILE).read_text(encoding="utf-8"))
             candidate = cls(name, _SPEC.validate_python(settings["spec"]))
+            candidate.supervised = bool(settings.get("supervised", settings["spec"].get("blending") == "fixed"))
             for position, key in enumerate(settings["models"]):
                 model = load_model(settings["kind"], folder / str(position)).eval()
                 candidate.models[key] = model.to("cuda") if torch.cuda.is_available() else model

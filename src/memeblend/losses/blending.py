@@ -14,6 +14,7 @@ def label_task_loss(
     logits: Mapping[str, Tensor],
     labels: Mapping[str, Tensor],
     losses: Mapping[str, Callable[[Tensor, Tensor], Tensor]],
+    weights: Mapping[str, float] | None = None,
 ) -> Tensor:
     """One loss for a model that serves several label tasks.
 
@@ -23,6 +24,7 @@ def label_task_loss(
         logits: for each label task, [B, num_classes].
         labels: for each label task, int64 class indices [B]; -1 where missing.
         losses: for each label task, what takes its logits and labels to a loss, such as `cross_entropy`.
+        weights: for each label task, what its loss is multiplied with before the mean; one when left out.
 
     Reduction:
         Mean over the label tasks with at least one label in the batch; 0 with gradient 0 where none has any.
@@ -42,6 +44,9 @@ def label_task_loss(
     """
     _same_names("label task", logits=logits, labels=labels, losses=losses)
     values = torch.stack([losses[name](logits[name], labels[name]) for name in logits])
+    if weights is not None:
+        _same_names("label task", logits=logits, weights=weights)
+        values = values * values.new_tensor([weights[name] for name in logits])
     present = torch.stack([(labels[name] != MISSING).any() for name in logits])
     return (values * present).sum() / present.sum().clamp(min=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -77,3 +78,8 @@ class EncoderModel(MemeModel):
     @abstractmethod
     def reads(self, branches: Collection[str]) -> dict[str, Reading]:
         """What these branches, and the one that predicts, read of the states of the encoders "text" and "image"."""
+
+    def alone(self, branch: str) -> EncoderModel:
+        """A copy that trains and computes one branch by itself; here the whole model, which can do that too."""
+        assert branch in self.branches
+        return copy.deepcopy(self)

@@ -44,6 +44,15 @@ class ClipStates:
         """States of images from those of class token and patches [B, 1 + P, d_i]."""
         return cls(tokens, tokens[:, 0])
 
+    def detach(self) -> ClipStates:
+        """The same, through which no gradient passes."""
+        return ClipStates(self.tokens.detach(), self.pooled.detach())
+
+    def without(self, dropped: Tensor) -> ClipStates:
+        """The same, with zeros for the memes that are dropped, bool [B]."""
+        kept = (~dropped).to(self.pooled.dtype)[:, None]
+        return ClipStates(self.tokens * kept[:, :, None], self.pooled * kept)
+
 
 def rounded(states: Tensor, dtype: str) -> Tensor:
     """States with values that `dtype` ("float32" or "bfloat16") can hold, in the type that they have."""

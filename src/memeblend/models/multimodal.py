@@ -61,6 +61,21 @@ class MultiModalClassifier(EncoderModel):
             _copy(getattr(start, name), branch, name)
         return model
 
+    @property
+    def encoders(self) -> dict[str, nn.Module]:
+        """The encoders of the modalities "text" and "image"."""
+        return {"text": self.text.text_model, "image": self.image.vision_model}
+
+    def alone(self, branch: str) -> EncoderModel:
+        """A copy of one branch: of "text" and "image" a uni-modal model, of "fused" the whole."""
+        kinds: dict[str, type[EncoderModel]] = {"text": TextClassifier, "image": ImageClassifier}
+        if branch not in kinds:
+            return super().alone(branch)
+        made = kinds[branch](copy.deepcopy(self.config))
+        setattr(made, branch, copy.deepcopy(getattr(self, branch)))
+        made.train(self.training)
+        return made
+
     def reads(self, branches: Collection[str]) -> dict[str, Reading]:
         """What the fusion reads, and all tokens of the text where its branch with the BiLSTM is wanted."""
         return {"text": "tokens" if "text" in branches else self.fusion_reads, "image": self.fusion_reads}
@@ -73,6 +88,8 @@ class MultiModalClassifier(EncoderModel):
         text_tokens: Tensor | None = None,
         image_tokens: Tensor | None = None,
         branches: Collection[str] | None = None,
+        dropped: Tensor | None = None,
+        probing: bool = False,
     ) -> MemeOutput:
         """Logits of the branches "text", "image" and "fused"; the last one predicts.
 
@@ -84,15 +101,20 @@ class MultiModalClassifier(EncoderModel):
             image_tokens: states [B, 1 + P, d_i] computed before, in place of pixel_values.
             branches: branches whose logits are wanted beside "fused"; all when left out. Prediction needs none,
                 and the BiLSTM behind "text" costs as much as the text encoder.
+            dropped: where the fusion is to see zeros in place of a meme's states, of text and image, bool [B, 2].
+            probing: let no gradient pass from the branches "text" and "image" into their encoders: what these two
+                are trained on then shows what the states hold, and changes nothing in them.
         """
         wanted = self.branches if branches is None else branches
         mask = text_mask(input_ids, attention_mask, text_tokens)
         text, image = self.text(input_ids, mask, text_tokens), self.image(pixel_values, image_tokens)
         logits = {}
         if "text" in wanted:
-            logits["text"] = self.text.logits(text, mask)
+            logits["text"] = self.text.logits(text.detach() if probing else text, mask)
         if "image" in wanted:
-            logits["image"] = self.image.logits(image)
+            logits["image"] = self.image.logits(image.detach() if probing else image)
+        if dropped is not None:
+            text, image = text.without(dropped[:, 0]), image.without(dropped[:, 1])
         return self.output(logits | {"fused": self.fuse(text, image, mask)})
 
     def pooled_states(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

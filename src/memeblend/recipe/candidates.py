@@ -6,7 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from memeblend.recipe.parts import NonNegative, Part, Positive, Probability, Training
+from memeblend.recipe.parts import Fraction, NonNegative, Part, Positive, Probability, Training
+
+Blending = Literal["fixed", "none", "uniform", "offline", "online", "ogm_ge", "modality_dropout"]
 
 
 class BlendWeights(Part):
@@ -21,6 +23,32 @@ class BlendWeights(Part):
         if self.fused <= 0:
             raise ValueError("fused must be above 0: predictions come from the fused branch alone")
         return self
+
+
+class Estimation(Part):
+    """How `blending` "offline" and "online" estimate the weights (Wang, Tran and Feiszli, CVPR 2020)."""
+
+    super_epoch: PositiveInt = 2
+    """Epochs for which each branch is trained alone between its two checkpoints; "online" estimates so often."""
+    warm_up: Annotated[int, Field(ge=0)] = 0
+    """Epochs with equal weights before the first estimate of "online"."""
+    held_out: Fraction = 0.15
+    """Share of the fit memes, duplicate groups whole, on which generalisation is measured."""
+    per_label_task: bool = False
+    """Weights for each label task, or (False) shared by all."""
+    least_overfitting: Positive = 0.02
+    """Overfitting below this share of a branch's held-out loss counts as this much: a few memes can't tell less."""
+    least_fused: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Least weight of the fused branch, which predicts."""
+
+
+class Modulation(Part):
+    """How `blending` "ogm_ge" slows the modality that is ahead (Peng et al., CVPR 2022)."""
+
+    alpha: Positive = 0.3
+    """How strongly."""
+    noise: bool = True
+    """Add Gaussian noise of each gradient's own size to the encoders' weights (the GE of the name)."""
 
 
 class _Candidate(Part):
@@ -63,12 +91,39 @@ class ImageCandidate(EncoderCandidate):
 
 
 class _MultiModalCandidate(EncoderCandidate):
-    blending: Literal["fixed", "none"] = "fixed"
-    """Gradient blending with fixed weights, or the fused loss alone."""
+    blending: Blending = "fixed"
+    """The branches' losses weighed by `blend_weights` (the paper), equally ("uniform"), or as estimated before
+    ("offline") or while ("online") it is trained; or the fused loss alone: plainly ("none"), with the gradients of
+    the encoders modulated ("ogm_ge"), or with a modality left out of some memes ("modality_dropout")."""
     blend_weights: BlendWeights = BlendWeights(text=0.3, image=0.3, fused=0.4)
     """Weights of the branches' losses when `blending` is "fixed"."""
+    estimation: Estimation = Estimation()
+    """When `blending` is "offline" or "online"."""
+    modulation: Modulation = Modulation()
+    """When `blending` is "ogm_ge"."""
+    modality_dropout: Fraction = 0.2
+    """When `blending` is "modality_dropout": share of the memes that lose their text in a step, and of those that lose
+    their image; none loses both."""
     start: Literal["uni-modal", "encoder"] = "uni-modal"
     """Start from the text and image candidates of the same number, or from the encoder."""
+
+    @model_validator(mode="after")
+    def _can_blend(self) -> Self:
+        seen = 'have trained on the memes that an estimate holds out; set start = "encoder"'
+        if self.blending == "online" and self.start == "uni-modal":
+            raise ValueError(f'blending is "online", but the uni-modal candidates that it starts from {seen}')
+        if self.blending == "offline" and self.encoders == "frozen" and self.start == "uni-modal":
+            raise ValueError(f'blending is "offline", but frozen encoders of uni-modal candidates {seen}')
+        if self.blending == "online" and self.estimation.warm_up >= self.training.num_epochs:
+            raise ValueError(
+                f"estimation.warm_up is {self.estimation.warm_up}, which leaves none of training.num_epochs "
+                f"{self.training.num_epochs} for estimated weights"
+            )
+        if self.blending == "ogm_ge" and self.encoders == "frozen":
+            raise ValueError(
+                'blending is "ogm_ge", but frozen encoders have no gradients to modulate; set encoders = "trained"'
+            )
+        return self
 
 
 class FusionCandidate(_MultiModalCandidate):
@@ -245,8 +300,8 @@ NEURAL_KINDS = ("text", "image", "fusion", "align", "oscar")
 def stem(spec: CandidateSpec) -> str:
     """Name of a candidate without its number: its kind, told apart by blending and by what becomes of the encoders."""
     name = str(spec.kind)
-    if isinstance(spec, FusionCandidate | AlignCandidate) and spec.blending == "none":
-        name += "_unblended"
+    if isinstance(spec, FusionCandidate | AlignCandidate) and spec.blending != "fixed":
+        name += "_unblended" if spec.blending == "none" else f"_{spec.blending}"
     if isinstance(spec, EncoderCandidate) and spec.encoders != "trained":
         name += f"_{spec.encoders}"
     return name

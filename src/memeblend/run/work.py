@@ -204,6 +204,7 @@ class _Work:
                 folder=stage_folder,
                 fitted=self._fitted,
                 progress=self.progress,
+                fit_groups=self.groups[fit],
             )
         )
         with replacing_folder(stage_folder / "candidate") as temporary:

@@ -20,6 +20,9 @@ from memeblend.recipe.parts import CrossEntropy, Focal
 LabelTaskLoss = Callable[[Tensor, Tensor], Tensor]
 """From logits [B, num_classes] and class indices [B] to a scalar."""
 
+BranchWeights = Mapping[str, float | Mapping[str, float]]
+"""Weight of each branch that is trained: one for all label tasks, or one for each by name."""
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -33,7 +36,7 @@ class Objective:
 
     label_tasks: tuple[LabelTask, ...]
     losses: Mapping[str, LabelTaskLoss]
-    branch_weights: Mapping[str, float]
+    branch_weights: BranchWeights
 
     def __call__(self, branch_logits: Mapping[str, Mapping[str, Tensor]], labels: Tensor) -> dict[str, Tensor]:
         """Losses of a batch.
@@ -43,13 +46,33 @@ class Objective:
             labels: class indices [B, num_label_tasks], -1 where missing.
 
         Returns:
-            "loss", the value to minimise, and "loss_<branch>" for each trained branch.
+            "loss", the value to minimise, and "loss_<branch>" for each trained branch (where its label tasks have
+            weights of their own, with them).
         """
-        by_name = {task.name: labels[:, column] for column, task in enumerate(self.label_tasks)}
-        parts = {branch: label_task_loss(branch_logits[branch], by_name, self.losses) for branch in self.branch_weights}
-        return {"loss": gradient_blend(parts, self.branch_weights)} | {
-            f"loss_{branch}": part for branch, part in parts.items()
+        by_name = self._by_name(labels)
+        parts: dict[str, Tensor] = {}
+        shared: dict[str, float] = {}
+        for branch, weight in self.branch_weights.items():
+            own = weight if isinstance(weight, Mapping) else None
+            parts[branch] = label_task_loss(branch_logits[branch], by_name, self.losses, own)
+            shared[branch] = 1.0 if isinstance(weight, Mapping) else weight
+        return {"loss": gradient_blend(parts, shared)} | {f"loss_{branch}": part for branch, part in parts.items()}
+
+    def label_task_losses(self, logits: Mapping[str, Tensor], labels: Tensor) -> dict[str, float]:
+        """One branch's loss of each label task that has a label.
+
+        Args:
+            logits: for each label task, [B, num_classes].
+            labels: class indices [B, num_label_tasks], -1 where missing.
+        """
+        return {
+            name: float(self.losses[name](logits[name], column))
+            for name, column in self._by_name(labels).items()
+            if (column != MISSING).any()
         }
+
+    def _by_name(self, labels: Tensor) -> dict[str, Tensor]:
+        return {task.name: labels[:, column] for column, task in enumerate(self.label_tasks)}
 
 
 def balanced_class_weights(labels: NDArray[np.int64], num_classes: int) -> Tensor:
@@ -69,7 +92,7 @@ def make_objective(
     label_tasks: Sequence[LabelTask],
     losses: Mapping[str, CrossEntropy | Focal],
     fit_labels: NDArray[np.int64],
-    branch_weights: Mapping[str, float],
+    branch_weights: BranchWeights,
 ) -> Objective:
     """An objective whose class weights come from the fit split.
 

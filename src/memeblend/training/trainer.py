@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +34,7 @@ from memeblend.evaluation.metrics import scores
 from memeblend.files import replacing
 from memeblend.labels import MISSING, LabelTask
 from memeblend.recipe.parts import Training
+from memeblend.training.blending import Blending
 from memeblend.training.objective import Objective
 from memeblend.training.preprocessing import Memes
 from memeblend.training.progress import Progress
@@ -167,10 +168,12 @@ class MemeTrainer(Trainer):
     model: PreTrainedModel
     objective: Objective
 
-    def __init__(self, *, objective: Objective, metric: str, **kwargs: Any) -> None:
+    def __init__(self, *, objective: Objective, metric: str, blending: Blending, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.objective = objective
         self.metric = metric
+        self.blending = blending
+        self.add_callback(_Blend(self))
         # The objective takes the mean over a batch, so there is nothing to rescale by token counts.
         self.model_accepts_loss_kwargs = False
 
@@ -183,9 +186,21 @@ class MemeTrainer(Trainer):
     ) -> Any:
         """The objective's "loss" of a batch."""
         labels = inputs.pop("labels")
-        outputs = model(**inputs, branches=self.objective.branch_weights)
+        own = self._prepare_input(self.blending.model_inputs(len(labels)))
+        outputs = model(**inputs, **own, branches=self.objective.branch_weights)
         loss = self.objective(outputs.branch_logits, labels)["loss"]
+        self.blending.after_forward(outputs.branch_logits, labels)
         return (loss, outputs) if return_outputs else loss
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """A step up to its gradients, which the blending may change."""
+        loss: Tensor = super().training_step(*args, **kwargs)
+        self.blending.after_backward(self.model)
+        return loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """The Trainer's own, where an epoch's loss takes along what the blending did in it."""
+        super().log(logs | self.blending.trace() if "loss" in logs else logs, *args, **kwargs)
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
@@ -200,28 +215,59 @@ class MemeTrainer(Trainer):
         return metrics
 
 
-class Watch(TrainerCallback):
-    """Tells the progress, and keeps the metrics file equal to the Trainer's log."""
+class _Blend(TrainerCallback):
+    """Asks the blending for each epoch's objective, and for what it found on the way."""
 
-    def __init__(self, progress: Progress, label: str, metrics_file: Path, metric: str) -> None:
+    def __init__(self, trainer: MemeTrainer) -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        trainer = self.trainer
+        trainer.objective = trainer.blending.before_epoch(round(state.epoch or 0), trainer.model, trainer.objective)
+        found = trainer.blending.trace()
+        if found:
+            trainer.log(found)
+
+
+class _Steps(TrainerCallback):
+    """Tells the progress."""
+
+    def __init__(self, progress: Progress, label: str) -> None:
         self.progress = progress
         self.label = label
-        self.metrics_file = metrics_file
-        self.metric = metric
         self.note = ""
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.progress.start(self.label, state.max_steps)
-        self._write(state)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.progress.advance(state.global_step, self.note)
 
+
+class Watch(_Steps):
+    """Tells the progress, and keeps the metrics file equal to the Trainer's log."""
+
+    def __init__(self, progress: Progress, label: str, metrics_file: Path, metric: str) -> None:
+        super().__init__(progress, label)
+        self.metrics_file = metrics_file
+        self.metric = metric
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        super().on_train_begin(args, state, control, **kwargs)
+        self._write(state)
+
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.log_history:
-            self.note = self.remark(state.log_history[-1], state) or self.note
+            last = state.log_history[-1]
+            self.note = self.remark(last, state) or self.note
+            if any(key.startswith("blend_weight/") for key in last):
+                self.progress.start(self.label, state.max_steps)  # the estimate had begun work of its own
         self._write(state)
 
     def remark(self, entry: dict[str, float], state: TrainerState) -> str:
@@ -248,6 +294,7 @@ class TrainJob:
         select: memes that stop the training early and pick the best epoch.
         seed: seed of batches and dropout.
         progress: who watches.
+        blending: how branches are kept in balance.
     """
 
     label: str
@@ -258,6 +305,7 @@ class TrainJob:
     select: BatchedDataset
     seed: int
     progress: Progress
+    blending: Blending = field(default_factory=Blending)
 
 
 def train(model: PreTrainedModel, job: TrainJob) -> None:
@@ -267,17 +315,13 @@ def train(model: PreTrainedModel, job: TrainJob) -> None:
     """
     settings = job.training
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(job.folder / "tensorboard")  # read by the Trainer's own callback
-    arguments = TrainingArguments(
-        output_dir=str(job.folder / "checkpoints"),
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=max(64, settings.batch_size),
-        num_train_epochs=settings.num_epochs,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
-        warmup_steps=settings.warmup_ratio,
-        max_grad_norm=settings.max_grad_norm,
-        bf16=has_bf16(),
+    callbacks: list[TrainerCallback] = [Watch(job.progress, job.label, job.folder / "metrics.jsonl", settings.metric)]
+    if settings.patience:
+        callbacks.append(EarlyStoppingCallback(settings.patience))
+    trainer = _trainer(
+        model,
+        job,
+        callbacks,
         eval_strategy="epoch",
         save_strategy="epoch",
         logging_strategy="epoch",
@@ -286,27 +330,8 @@ def train(model: PreTrainedModel, job: TrainJob) -> None:
         restore_callback_states_from_checkpoint=True,
         metric_for_best_model=settings.metric,
         greater_is_better=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        disable_tqdm=True,
         report_to=_trackers(),
-        seed=job.seed,
     )
-    callbacks: list[TrainerCallback] = [Watch(job.progress, job.label, job.folder / "metrics.jsonl", settings.metric)]
-    if settings.patience:
-        callbacks.append(EarlyStoppingCallback(settings.patience))
-    trainer = MemeTrainer(
-        objective=job.objective,
-        metric=settings.metric,
-        model=model,
-        args=arguments,
-        train_dataset=job.fit,
-        eval_dataset=job.select,
-        data_collator=job.fit.collate,
-        callbacks=callbacks,
-    )
-    for callback in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(callback)
     checkpoint = last_checkpoint(job.folder / "checkpoints")
     if checkpoint is not None and _had_stopped(checkpoint, settings.patience):
         # Killed between its last epoch and the end: the Trainer would train one epoch more.
@@ -315,6 +340,48 @@ def train(model: PreTrainedModel, job: TrainJob) -> None:
     else:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     model.eval()
+
+
+def train_alone(model: PreTrainedModel, job: TrainJob) -> None:
+    """Train a model in place for all epochs of a job: nothing is selected, kept or gone on with."""
+    silent = {"eval_strategy": "no", "save_strategy": "no", "logging_strategy": "no", "report_to": []}
+    _trainer(model, job, [_Steps(job.progress, job.label)], **silent).train()
+
+
+def _trainer(
+    model: PreTrainedModel, job: TrainJob, callbacks: Sequence[TrainerCallback], **arguments: Any
+) -> MemeTrainer:
+    settings = job.training
+    trainer = MemeTrainer(
+        objective=job.objective,
+        metric=settings.metric,
+        blending=job.blending,
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(job.folder / "checkpoints"),
+            per_device_train_batch_size=settings.batch_size,
+            per_device_eval_batch_size=max(64, settings.batch_size),
+            num_train_epochs=settings.num_epochs,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
+            warmup_steps=settings.warmup_ratio,
+            max_grad_norm=settings.max_grad_norm,
+            bf16=has_bf16(),
+            remove_unused_columns=False,
+            dataloader_pin_memory=torch.cuda.is_available(),
+            disable_tqdm=True,
+            seed=job.seed,
+            **arguments,
+        ),
+        train_dataset=job.fit,
+        eval_dataset=job.select,
+        data_collator=job.fit.collate,
+        callbacks=list(callbacks),
+    )
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+    return trainer
 
 
 def last_checkpoint(folder: Path) -> Path | None:
