@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow check format smoke bench clean
+.PHONY: demo test test-slow test-browser check format smoke bench clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,9 @@ test: $(VENV)/installed-dev  ## the fast tests
 
 test-slow: $(VENV)/installed-dev  ## the tests that take minutes
 	$(BIN)/python -m pytest -n 2 -m slow
+
+test-browser: $(VENV)/installed-dev  ## the page in a real Chromium (apt-get install chromium)
+	$(BIN)/python -m pytest -m browser tests/browser
 
 check: $(VENV)/installed-dev  ## format, lint, types
 	$(BIN)/ruff format --check .
