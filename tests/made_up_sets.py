@@ -99,7 +99,7 @@ def write_mami(folder: Path, *, num_train: int = 30, num_test: int = 10) -> Path
     for number in range(num_train + num_test):
         name = f"{number + 1:03d}.jpg"
         row: dict[str, Any] = {"file_name": name, "misogynous": number % 2}
-        row |= {key: int(number % 2 and number % 4 == place) for place, key in enumerate(types)}
+        row |= {key: int(number % 2 and number // 2 % 4 == place) for place, key in enumerate(types)}
         text = text_of("mami", number)
         text = text.replace(" meets ", "\nmeets\t") if number % 5 == 0 else text
         if number < num_train:

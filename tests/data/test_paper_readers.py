@@ -257,8 +257,8 @@ class TestMami:
         assert manifest.table["image"][[0, 30]].tolist() == ["TRAINING/001.jpg", "Test/031.jpg"]
         assert manifest.texts[5] == made_up_sets.text_of("mami", 5).replace(" meets ", "\nmeets\t")
         assert manifest.labels("misogynous").tolist() == [0, 1] * 20
-        assert manifest.labels("stereotype")[:6].tolist() == [0, 1, 0, 0, 0, 1]
-        assert manifest.table["violence"][3] == "violence"
+        assert manifest.labels("stereotype")[:6].tolist() == [0, 0, 0, 1, 0, 0]
+        assert manifest.table["violence"][7] == "violence"
 
     def test_tables_in_the_folders_of_pictures_and_no_answers(self, copy: Any) -> None:
         folder = copy("mami")

@@ -13,6 +13,7 @@ from memeblend.cli.guard import guarded
 from memeblend.cli.ocr import ocr as ocr_command
 from memeblend.cli.policy import policy as policy_command
 from memeblend.cli.precedents import precedents_app
+from memeblend.cli.prepare import prepare, stats
 from memeblend.cli.pretrain import pretrain
 from memeblend.cli.push import push
 from memeblend.cli.redteam import redteam
@@ -150,6 +151,8 @@ def predict(
 
 
 app.command("ocr")(ocr_command)
+app.command()(prepare)
+app.command()(stats)
 app.command()(pretrain)
 app.command()(push)
 app.command()(policy_command)
