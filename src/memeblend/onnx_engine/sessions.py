@@ -1,0 +1,88 @@
+"""Graphs in onnxruntime: opened with errors that say what to do, run in batches, the same answer every time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memeblend.errors import MissingExtraError, ModelError
+
+BATCH = 64
+"""Most memes that a graph reads at once, as many as torch does."""
+
+
+def default_threads() -> int:
+    """Threads that a graph's work is spread over: OMP_NUM_THREADS as torch has it, else one for each core."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(asked) if asked.isdigit() and int(asked) else cores
+
+
+class Graph:
+    """A graph ready to run.
+
+    Args:
+        path: the .onnx file.
+        num_threads: threads that its work is spread over.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+        ModelError: the file is no graph that it can run.
+    """
+
+    def __init__(self, path: Path, num_threads: int) -> None:
+        self.path = path
+        self.open(num_threads)
+
+    def open(self, num_threads: int) -> None:
+        """Read the file again, for another number of threads; errors as in the constructor."""
+        runtime = _onnxruntime()
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        options.inter_op_num_threads = 1
+        options.use_deterministic_compute = True
+        options.log_severity_level = 3  # errors, which are raised as well
+        # A member's threads that spin while they wait would take the cores from the next member's.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = runtime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has a dozen exceptions without a common base
+            raise ModelError(
+                f"onnxruntime can't run '{self.path}': {str(error).strip().splitlines()[0]}",
+                fix="Export the model again, with the onnxruntime that is to run it.",
+            ) from error
+        self._inputs = [one.name for one in self._session.get_inputs()]
+
+    def run(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Its outputs for the inputs that it names; others are left aside."""
+        found: list[NDArray[Any]] = self._session.run(None, {name: inputs[name] for name in self._inputs})
+        return found
+
+
+def in_batches(lengths: Sequence[int], run: Callable[[list[int]], list[NDArray[Any]]]) -> list[NDArray[Any]]:
+    """Run rows in batches of about one length, which need little padding, and put the results in order.
+
+    Args:
+        lengths: of each row; not empty.
+        run: gives the outputs [B, ...] for some rows.
+    """
+    order = np.argsort(np.array(lengths), kind="stable")
+    parts = [run(order[start : start + BATCH].tolist()) for start in range(0, len(order), BATCH)]
+    back = np.argsort(order, kind="stable")
+    return [np.concatenate(column)[back] for column in zip(*parts, strict=True)]
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError(
+            "An exported model needs the package onnxruntime, which is not installed.",
+            fix='Install the extra: pip install "memeblend[onnx]"',
+        ) from error
+    return onnxruntime
