@@ -30,6 +30,8 @@ _ASK_S = 20.0
 _MAX_SIDE = 2000
 # "Find as much text as possible in no particular order": memes have no paragraphs.
 _SPARSE_TEXT = "11"
+_WHITE = 235
+_LEAST_WHITE, _MOST_WHITE = 0.002, 0.6  # of all pixels
 
 
 class TesseractEngine:
@@ -77,10 +79,24 @@ class TesseractEngine:
         return cls(Path(program), version.group(1) if version else "unknown", languages, settings)
 
     def lines(self, pixels: NDArray[np.uint8]) -> list[OcrLine]:
-        """See `Engine.lines`."""
+        """See `Engine.lines`.
+
+        Tesseract is made for dark letters on paper, memes have white ones with an outline on pictures. So where there
+        is white that may be letters, it reads the white alone, in black on white, as well as the picture; the reading
+        with more that it is sure of counts.
+        """
         fitted, scale = _fit(pixels)
+        views = [fitted, *([] if (letters := white_letters(fitted)) is None else [letters])]
+        return max((parse_tsv(self._answer(view), scale) for view in views), key=_sureness)
+
+    def _answer(self, pixels: NDArray[np.uint8]) -> str:
+        """Its TSV of an image.
+
+        Raises:
+            ImageError: it fails, or takes too long.
+        """
         stream = io.BytesIO()
-        Image.fromarray(fitted).save(stream, "bmp")
+        Image.fromarray(pixels).save(stream, "bmp")
         try:
             done = subprocess.run(
                 self._command,
@@ -97,7 +113,20 @@ class TesseractEngine:
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines()
             raise ImageError(f"tesseract failed on the image (exit {done.returncode}): {said[-1] if said else ''}")
-        return parse_tsv(done.stdout.decode("utf-8", "replace"), scale)
+        return done.stdout.decode("utf-8", "replace")
+
+
+def white_letters(pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """What is white in an RGB image [h, w, 3], black on white; None where that is next to nothing or a white page."""
+    white = pixels.min(axis=2) >= _WHITE
+    if not _LEAST_WHITE <= float(white.mean()) <= _MOST_WHITE:
+        return None
+    return np.repeat(np.where(white, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def _sureness(lines: Sequence[OcrLine]) -> float:
+    """Characters read, each counted by how much likelier it is right than not."""
+    return sum(len(line.text) * (line.confidence - 0.5) for line in lines)
 
 
 def parse_tsv(answer: str, scale: float = 1.0) -> list[OcrLine]:
