@@ -33,10 +33,19 @@ def chromium():
 
 @pytest.fixture(scope="session")
 def fitted(tmp_path_factory):
-    """A small model of text and image."""
-    from serving_helpers import fit_small
+    """A small model of text and image, one of whose members remembers memes."""
+    from serving_helpers import Fitted
 
-    return fit_small(tmp_path_factory.mktemp("fitted"), ("tfidf", "image", "knn"))
+    from memeblend import MemeClassifier
+    from small_runs import every_kind_recipe, small_data
+
+    folder = tmp_path_factory.mktemp("fitted")
+    recipe = every_kind_recipe("ensemble.method=all")
+    kinds = {candidate.kind: candidate for candidate in recipe.candidates}
+    kept = tuple(kinds[kind] for kind in ("tfidf", "image", "knn"))
+    data = small_data(folder / "data")
+    MemeClassifier(recipe.model_copy(update={"candidates": kept}), out=folder / "run").fit(data)
+    return Fitted(data, folder / "run" / "model")
 
 
 @pytest.fixture(scope="session")

@@ -99,10 +99,9 @@ def test_odd_texts_are_explained(client, both, text):
     assert client.post("/v1/explain", json=meme(both, cheap=True) | {"text": text}).status_code == 200
 
 
-def test_an_engine_without_members_says_that_it_cannot(both):
-    served = both.served()
-    del served.classifier.candidates_
-    with client_of(served, ocr="none") as client:
+def test_an_engine_without_members_says_that_it_cannot(both, monkeypatch):
+    monkeypatch.setattr(explaining.Explainer, "available", False)
+    with client_of(both.served(), ocr="none") as client:
         assert client.get("/ui/state").json()["explain"] is False
         answer = client.post("/v1/explain", json=meme(both))
         assert answer.status_code == 501
@@ -110,13 +109,19 @@ def test_an_engine_without_members_says_that_it_cannot(both):
 
 
 def test_predictions_go_on_while_one_is_explained_and_more_than_may_wait_are_refused(both, monkeypatch):
-    begun, go_on = threading.Event(), threading.Event()
+    begun, go_on, made = threading.Event(), threading.Event(), []
+    plain = explaining.Explainer.__init__
 
     def slow(*_, **__):
         begun.set()
         go_on.wait(20)
         return explain(*_, **__)
 
+    def noted(self, service):
+        plain(self, service)
+        made.append(self)
+
+    monkeypatch.setattr(explaining.Explainer, "__init__", noted)
     monkeypatch.setattr("memeblend.explain.explaining.explain", slow)
     with client_of(both.served(), ocr="none", deadline_s=20) as client:
         answers = []
@@ -127,11 +132,8 @@ def test_predictions_go_on_while_one_is_explained_and_more_than_may_wait_are_ref
         for thread in threads:
             thread.start()
         assert begun.wait(10)
-
-        def full():
-            return client.post("/v1/explain", json=meme(both, cheap=True)).status_code == 429
-
-        until(full)
+        until(lambda: made[0].num_places_taken == explaining.MAX_WAITING)
+        assert client.post("/v1/explain", json=meme(both, cheap=True)).status_code == 429
         assert client.post("/v1/predict", json={"memes": [meme(both)]}).status_code == 200
         go_on.set()
         for thread in threads:

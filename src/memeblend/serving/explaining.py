@@ -12,13 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from memeblend.errors import DataError, ImageError, Problem
 from memeblend.serving.memes import Upload
 from memeblend.serving.refusals import Refusal
 from memeblend.serving.schemas import ExplainAnswer, ExplainRequest, FittedOut
 from memeblend.serving.service import Service
+
+if TYPE_CHECKING:
+    from memeblend.explain.explained import ExplainedModel
 
 MAX_WAITING = 8
 """Most explanations that are taken in and not answered yet."""
@@ -96,7 +99,7 @@ class Explainer:
             ) from error
         try:
             found = explain(
-                model.classifier,
+                cast("ExplainedModel", model.classifier),  # `available` was asked before
                 image,
                 text,
                 label_task=asked.label_task,

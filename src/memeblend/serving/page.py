@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 import random
 from collections.abc import Mapping
 from functools import cache
@@ -21,9 +22,10 @@ from starlette.responses import Response
 
 from memeblend.data.sample import MIN_NUM_MEMES, sample_memes
 from memeblend.data.sample_drawing import draw
-from memeblend.errors import DataError, MemeblendError, OutputError
+from memeblend.errors import ImageError, MemeblendError, Problem
 from memeblend.serving import requests
 from memeblend.serving.explaining import Explainer
+from memeblend.serving.logs import log
 from memeblend.serving.refusals import Refusal
 from memeblend.serving.review import ReviewFolder, called
 from memeblend.serving.schemas import FittedOut, MemeIn
@@ -183,10 +185,16 @@ def _add_review(router: APIRouter, service: Service, review: ReviewFolder) -> No
         settings = service.settings
         requests.check_json(request)
         asked, upload = requests.meme_json(ReviewRequest, request.scope[BODY], settings)
+        problems = review.problems_of(asked.labels)
+        if problems:
+            raise Refusal(422, "bad_labels", "The labels can't be kept.", problems=problems)
         try:
             row = await service.in_decoder(
                 lambda: review.save(upload.meme_id, upload.text, upload.image, asked.labels, settings.image_limits)
             )
+        except ImageError as error:
+            bad = [Problem(upload.where, error.message)]
+            raise Refusal(422, "bad_image", "The image can't be read.", problems=bad) from error
         except MemeblendError as error:
             raise _not_kept(error) from error
         return {"kept": row is not None}
@@ -194,11 +202,10 @@ def _add_review(router: APIRouter, service: Service, review: ReviewFolder) -> No
 
 def _not_kept(error: MemeblendError) -> Refusal:
     """A refusal without the names of the server's folders."""
-    if error.problems and isinstance(error, DataError):
-        return Refusal(422, "bad_labels", error.message, problems=error.problems)
-    if isinstance(error, OutputError):
-        return Refusal(500, "not_kept", "The server could not write to its review folder; the label is not kept.")
-    return Refusal(422, "not_kept", error.message)
+    log(logging.ERROR, "the review folder can't be used", error)
+    return Refusal(
+        500, "not_kept", "The server can't use its review folder, so the label is not kept; its log says why."
+    )
 
 
 def _sender(content: bytes, media_type: str) -> Any:

@@ -85,7 +85,9 @@ class ReviewFolder:
             DataError: unknown label tasks or classes (all are listed), or an altered table.
             OutputError: it could not be written.
         """
-        self._check(labels)
+        problems = self.problems_of(labels)
+        if problems:
+            raise DataError("The labels can't be kept.", problems=problems)
         text = text.replace("\0", "")  # no table can hold it
         content = hashlib.sha256(text.encode("utf-8", "replace") + b"\0" + (image or b"")).hexdigest()
         name = re.sub(r"[\s\x00-\x1f\x7f]+", " ", meme_id).strip() or "meme"
@@ -106,16 +108,17 @@ class ReviewFolder:
             self._write(rows)
             return row
 
-    def _check(self, labels: Mapping[str, str]) -> None:
+    def problems_of(self, labels: Mapping[str, str]) -> list[Problem]:
+        """Label tasks that there are not, and classes that they do not have."""
         problems = []
         for name, given in labels.items():
             if name not in self.label_tasks:
-                problems.append(Problem(f"labels.{name}", f"is no label task; they are {', '.join(self.label_tasks)}"))
+                known = ", ".join(self.label_tasks)
+                problems.append(Problem(f"labels.{name[:100]}", f"is no label task; they are {known}"))
             elif given not in self.label_tasks[name].classes:
                 known = ", ".join(self.label_tasks[name].classes)
                 problems.append(Problem(f"labels.{name}", f"is '{given[:100]}', expected one of {known}"))
-        if problems:
-            raise DataError("The labels can't be kept.", problems=problems)
+        return problems
 
     def _read(self) -> dict[str, Row]:
         path = self.folder / TABLE
