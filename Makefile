@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow test-browser check format smoke bench clean
+.PHONY: demo test test-slow test-browser check format smoke bench pretrain-embedded clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,11 @@ smoke: $(VENV)/installed  ## limited fits on real memes, where MEMEBLEND_DATA is
 
 bench: $(VENV)/installed-dev  ## every performance claim, measured here
 	for name in subset_search frozen_features cached_epochs joint_training start_up; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+MEMEBLEND_DATA ?= ../shared/data
+SETS := imgflip575k cm_memes harmeme memotion1
+pretrain-embedded: $(VENV)/installed-dev  ## the embedded encoder on real memes, some hours; the same command goes on
+	$(BIN)/memeblend pretrain $(addprefix $(MEMEBLEND_DATA)/,$(SETS)) --out embedded-encoder --recipe examples/pretrain-embedded.toml
 
 clean:
 	rm -rf $(VENV) demo-run

@@ -191,12 +191,13 @@ class PairDataset(Dataset[tuple[int, int]]):
         return item
 
     def collate(self, items: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
-        """A batch of B pairs with M distinct images.
+        """A batch of B pairs with M distinct images, the shortest texts first.
 
         Returns:
             input_ids and attention_mask [B, T], pixel_values [M, 3, S, S], image_index [B] (the row of pixel_values
             that is a pair's image), fits [B, B] (see `fitting_pairs`).
         """
+        items = sorted(items, key=lambda item: len(self.token_ids[self.text[item[0]]]))
         rows = np.array([row for row, _ in items], dtype=np.int64)
         drawn = [self._drawn(row, step) for row, step in items]
         shown: list[NDArray[np.uint8]] = []

@@ -22,6 +22,7 @@ Context = Callable[[], AbstractContextManager[Any]]
 """Makes the context in which the encoders run, such as autocasting to bfloat16."""
 
 _Encode = Callable[[int, int], Tensor]
+_TEXT_PARTS = 8  # of a batch sorted by length, each padded to its own longest
 
 
 class PairObjective:
@@ -69,7 +70,9 @@ def backward(
     """
 
     def text_part(start: int, end: int) -> Tensor:
-        return text_embeds(model, batch["input_ids"][start:end], batch["attention_mask"][start:end])
+        mask = batch["attention_mask"][start:end]
+        longest = int(mask.sum(dim=1).max())  # neighbours have about the same length: little of the padding is left
+        return text_embeds(model, batch["input_ids"][start:end, :longest], mask[:, :longest])
 
     def image_part(start: int, end: int) -> Tensor:
         return image_embeds(model, batch["pixel_values"][start:end])
@@ -78,7 +81,9 @@ def backward(
     num_texts, num_images = len(batch["input_ids"]), len(batch["pixel_values"])
     if chunk_size == 0:
         with context():
-            text, image = text_part(0, num_texts), image_part(0, num_images)
+            size = -(-num_texts // _TEXT_PARTS)
+            text = torch.cat([text_part(at, min(at + size, num_texts)) for at in range(0, num_texts, size)])
+            image = image_part(0, num_images)
         loss = objective(model, text, image, index, fits)
         loss.backward()
         return loss.detach()
