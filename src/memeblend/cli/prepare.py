@@ -73,7 +73,7 @@ def run_prepare(request: PrepareRequest, json_output: bool) -> None:
             skip_bad=request.skip_bad,
             allow_outside=request.allow_outside,
             progress=advance,
-            notify=bars.say,
+            notify=lambda line: messages.print(line, markup=False, soft_wrap=True),
         )
     if json_output:
         print_json({"manifest": str(request.out), **made.to_dict()})
