@@ -38,16 +38,17 @@ MAY_IMPORT = {
     },
     "serving": {
         "recipe", "data", "evaluation", "ensemble", "decisions", "training", "candidates", "predictions", "model",
-        "explain", "policy",
+        "explain", "policy", "onnx_engine",
     },
     "explain": {
         "recipe", "data", "models", "evaluation", "ensemble", "decisions", "training", "candidates", "predictions",
     },
+    "onnx_engine": {"data", "models", "regions", "training", "candidates", "predictions", "model"},
     "precedents": {"data", "training", "candidates", "model"},
     "redteam": {"recipe", "data", "evaluation", "training", "predictions", "model", "report", "policy"},
     "cli": {
         "recipe", "data", "evaluation", "training", "regions", "model", "predictions", "precedents", "reporting", "run",
-        "serving", "explain", "redteam", "policy",
+        "serving", "explain", "redteam", "policy", "onnx_engine",
     },
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "sklearn", "matplotlib", "pandas", "pyarrow")

@@ -35,9 +35,7 @@ app.add_typer(precedents_app, name="precedents")
 DataArgument = Annotated[Path, typer.Argument(help="A table (.csv, .tsv, .jsonl, .parquet) or a data-set folder.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on in it.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
-ReaderOption = Annotated[
-    str, typer.Option("--reader", help=f"Layout of a data-set folder: {', '.join(READER_NAMES)}.")
-]
+ReaderOption = Annotated[str, typer.Option("--reader", help=f"Layout of a data-set folder: {', '.join(READER_NAMES)}.")]
 ColumnOption = Annotated[
     list[str], typer.Option("--column", help="Which column is which, for example image=img_file. May be repeated.")
 ]
@@ -180,6 +178,25 @@ def explain(
 
     request = ExplainRequest(model, image, text, label_task, class_name, background, num_background, cheap, out)
     guarded(lambda: run_explain(request, json_output))
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A model folder or a run.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the export; predict, evaluate and serve read it.")],
+    format: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Keep weights as 8-bit integers; how far classes then agree is told.")
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Check with these memes, a table or folder, not with random ones.")
+    ] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Export a model to ONNX graphs that predict without torch, checked against the model."""
+    from memeblend.cli.export import ExportRequest, run_export
+
+    guarded(lambda: run_export(ExportRequest(model, out, format, int8, data), json_output))
 
 
 @app.command()

@@ -89,14 +89,19 @@ class Bars:
 
 
 @contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Keep libraries' own chatter (load reports, bars, advice for developers) off the screen."""
+def quiet_libraries(*, transformers: bool = True) -> Iterator[None]:
+    """Keep libraries' own chatter (load reports, bars, advice for developers) off the screen.
+
+    Args:
+        transformers: whether transformers is used; otherwise it is not imported.
+    """
     import warnings
 
-    from transformers.utils import logging as transformers_logging
+    if transformers:
+        from transformers.utils import logging as transformers_logging
 
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -61,7 +61,7 @@ def run_policy(request: PolicyRequest, json_output: bool) -> None:
     if request.out is not None and request.out.suffix != ".toml":
         raise PolicyError(f"'{request.out}' should end in .toml.")
     costs = read_costs(request.cost)
-    model = load_model(request.model)
+    model = load_model(request.model, exported=True)
     if request.policy is None:
         policy = Policy.fit(model.validation_, costs, request.coverage)
     else:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from memeblend.cli.guard import guarded
 from memeblend.cli.policy import NOT_OF_THIS_MODEL
 from memeblend.errors import MemeblendError, MissingExtraError
+
+if TYPE_CHECKING:
+    from memeblend.serving.served import Engine
 
 _PACKAGES = ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client")
 _LOOPBACK = ("127.", "::1", "localhost")
@@ -31,6 +34,7 @@ class ServeRequest:
         max_memes: memes of one request.
         max_megabytes: size of one request.
         deadline: seconds that a request may take.
+        engine: "torch", "onnx", or "auto" for what the folder is for.
         threads: threads of the model; 0 takes every core but one.
         threshold: NAME=SCORE of a category of /v1/moderations.
         policy: a policy file that verdicts follow; None leaves all to the model's decisions.
@@ -50,6 +54,7 @@ class ServeRequest:
     max_memes: int = 64
     max_megabytes: float = 32.0
     deadline: float = 30.0
+    engine: str = "auto"
     threads: int = 0
     threshold: Sequence[str] = ()
     policy: Path | None = None
@@ -79,9 +84,11 @@ def run_serve(request: ServeRequest) -> None:
             fix='Install the extra: pip install "memeblend[serve]"',
         ) from error
     from memeblend.cli.output import messages, quiet_libraries
+    from memeblend.onnx_engine.folder import is_export
     from memeblend.serving.served import ServedModel
     from memeblend.serving.settings import API_KEY_VARIABLE, ServerSettings, api_key_from_environment
 
+    engine = _engine(request.engine)
     thresholds = _thresholds(request.threshold)
     try:
         settings = ServerSettings(
@@ -104,15 +111,33 @@ def run_serve(request: ServeRequest) -> None:
     except ValueError as error:
         raise MemeblendError(f"These options can't be: {error}.") from error
     shown = f"[{request.host}]" if ":" in request.host else request.host
-    with listen(request.host, request.port, settings) as listener, quiet_libraries():
+    quiet = quiet_libraries(transformers=not is_export(request.model))
+    with listen(request.host, request.port, settings) as listener, quiet:
         messages.print(f"Loading the model of '{request.model}' ...", markup=False, soft_wrap=True)
-        app = create_app(ServedModel.load(request.model), settings)
+        app = create_app(ServedModel.load(request.model, engine, num_threads=request.threads), settings)
         if not app.state.policies.fits:
             messages.print(NOT_OF_THIS_MODEL, markup=False, soft_wrap=True)
         messages.print(f"Serving at http://{shown}:{listener.getsockname()[1]} (Ctrl+C stops)", markup=False)
         if not settings.api_key and not request.host.startswith(_LOOPBACK):
             messages.print(f"Anyone who reaches {request.host} may ask: {API_KEY_VARIABLE} is not set.", markup=False)
         serve(app, listener, settings)
+
+
+def _engine(name: str) -> Engine:
+    """The engine of that name.
+
+    Raises:
+        MemeblendError: there is none.
+    """
+    from typing import get_args
+
+    from memeblend.serving.served import Engine
+
+    engines: tuple[Engine, ...] = get_args(Engine)
+    for engine in engines:
+        if engine == name:
+            return engine
+    raise MemeblendError(f"There is no engine '{name}'; expected one of {', '.join(engines)}.")
 
 
 def _thresholds(options: Sequence[str]) -> dict[str, float]:
@@ -160,6 +185,9 @@ def serve(
     deadline: Annotated[
         float, typer.Option("--deadline", min=0.1, help="Seconds that a request may take; then it gets 504.")
     ] = ServeRequest.deadline,
+    engine: Annotated[
+        str, typer.Option("--engine", help="torch, onnx (exported models), or auto for what the folder is for.")
+    ] = ServeRequest.engine,
     threads: Annotated[
         int, typer.Option("--threads", min=0, help="Threads of the model; 0 takes every core but one.")
     ] = ServeRequest.threads,
@@ -195,6 +223,7 @@ def serve(
         max_memes=max_memes,
         max_megabytes=max_megabytes,
         deadline=deadline,
+        engine=engine,
         threads=threads,
         threshold=threshold,
         policy=policy,

@@ -1,4 +1,4 @@
-"""What the commands do; imported by a command when it runs, since it brings torch and transformers with it."""
+"""What the commands do; imported by a command when it runs, since it brings pandas and more with it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from memeblend.cli.output import (
     scores_table,
 )
 from memeblend.data.manifest import Manifest
-from memeblend.errors import DataError
+from memeblend.errors import DataError, ModelError
 from memeblend.files import replacing
 from memeblend.labels import LabelTask
+from memeblend.onnx_engine.folder import is_export
 from memeblend.predictions import check_suffix
 from memeblend.recipe import Recipe, dump_recipe, load_recipe, preset_names
 from memeblend.recipe.candidates import stem
@@ -184,9 +185,9 @@ def run_evaluate(
     json_output: bool,
 ) -> None:
     """`memeblend evaluate`."""
-    classifier = load_model(model)
+    classifier = load_model(model, exported=True)
     manifest = read_memes(data, reader, column, allow_outside, classifier.label_tasks_)
-    with quiet_libraries():
+    with quiet_libraries(transformers=not is_export(model)):
         found = classifier.evaluate(manifest, split)
     if json_output:
         print_json(found)
@@ -221,7 +222,7 @@ def run_predict(
         check_suffix(out)
     engine = find_engine(ocr)
     manifest = read_inputs(inputs, texts, reader, column, allow_outside)
-    classifier = load_model(model)
+    classifier = load_model(model, exported=True)
     decides = None if policy is None else _read_policy(policy, classifier)
     read = None
     if not manifest.has_texts and not texts and any("text" in what for what in classifier.reads_.values()):
@@ -233,7 +234,7 @@ def run_predict(
                 f"These memes come without text; members that read text see an empty one.{how}", markup=False
             )
     messages.print(f"Classifying {len(manifest)} meme(s) with {', '.join(classifier.members_)} ...")
-    with quiet_libraries():
+    with quiet_libraries(transformers=not is_export(model)):
         predictions = classifier.predict_tables(manifest)
     if read is not None and engine is not None:
         predictions = with_texts_read(predictions, read, engine)
@@ -314,9 +315,23 @@ def run_recipes(name: str, json_output: bool) -> None:
         results.print(table)
 
 
-def load_model(model: Path) -> Any:
-    """The model in a folder, or of a run."""
+def load_model(model: Path, *, exported: bool = False) -> Any:
+    """The model in a folder, or of a run.
+
+    Args:
+        model: the folder.
+        exported: whether an exported model will do.
+
+    Raises:
+        ModelError: it can't be read, or is an exported model where that won't do.
+    """
+    if is_export(model) and not exported:
+        raise ModelError(f"'{model}' is an exported model.", fix="Name the model that it was exported from.")
     messages.print(f"Loading the model in {model} ...", soft_wrap=True)
+    if is_export(model):
+        from memeblend.onnx_engine.classifier import OnnxClassifier
+
+        return OnnxClassifier.load(model)
     from memeblend.model import MemeClassifier
 
     with quiet_libraries():

@@ -19,8 +19,12 @@ BATCH = 64
 def default_threads() -> int:
     """Threads that a graph's work is spread over: OMP_NUM_THREADS as torch has it, else one for each core."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(asked) if asked.isdigit() and int(asked) else cores
+    return int(asked) if asked.isdigit() and int(asked) else num_cores()
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Graph:

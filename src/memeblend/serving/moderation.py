@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from memeblend.errors import ModelError
 from memeblend.labels import LabelTask
-from memeblend.model import MemeClassifier
+from memeblend.model.ensembles import EnsembleClassifier
 from memeblend.policy.categories import is_category
 from memeblend.serving.batching import Record
 from memeblend.serving.schemas import ModerationResult
@@ -62,7 +62,7 @@ class Category:
         return decided != self.label_task.classes[0] if self.threshold is None else score >= self.threshold
 
 
-def make_categories(classifier: MemeClassifier, settings: ServerSettings) -> tuple[Category, ...]:
+def make_categories(classifier: EnsembleClassifier, settings: ServerSettings) -> tuple[Category, ...]:
     """The categories of a model.
 
     Raises:
@@ -89,7 +89,7 @@ def make_categories(classifier: MemeClassifier, settings: ServerSettings) -> tup
     )
 
 
-def _reads(classifier: MemeClassifier, task: LabelTask) -> tuple[Input, ...]:
+def _reads(classifier: EnsembleClassifier, task: LabelTask) -> tuple[Input, ...]:
     found = {what for member in classifier.choices_[task.name].members for what in classifier.reads_[member]}
     return tuple(what for what in INPUTS if what in found)
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from memeblend.errors import ModelError
 from memeblend.files import file_digest
-from memeblend.model import MemeClassifier
+from memeblend.model.ensembles import EnsembleClassifier
+from memeblend.model.folder import FILE, model_folder
+from memeblend.onnx_engine.classifier import OnnxClassifier
+from memeblend.onnx_engine.folder import FILE as EXPORT_FILE
+from memeblend.onnx_engine.folder import is_export
+from memeblend.onnx_engine.sessions import default_threads, num_cores
 from memeblend.serving.batching import Record
 from memeblend.serving.memes import DecodedMeme, make_ready
 
-_MARKER = "memeblend.json"
+Engine = Literal["auto", "torch", "onnx"]
+"""What runs a model: what its folder is for, or one of them and nothing else."""
+
 _CARD = "README.md"
 _SHOWN_DIGITS = 12
 
@@ -29,24 +37,31 @@ class ServedModel:
         digest: digest of its description, which holds the digests of all its files.
     """
 
-    classifier: MemeClassifier
+    classifier: EnsembleClassifier
     name: str
     card: str
     folder: Path
     digest: str
 
     @classmethod
-    def load(cls, folder: str | Path) -> ServedModel:
-        """Read a model folder, or the model of a run folder, into memory; the folder is not needed afterwards.
+    def load(cls, folder: str | Path, engine: Engine = "auto", *, num_threads: int = 0) -> ServedModel:
+        """Read a model folder, the model of a run folder, or an exported model into memory.
+
+        The folder is not needed afterwards.
+
+        Args:
+            folder: what is served.
+            engine: "torch" refuses exported models, "onnx" all others; "onnx" imports neither torch nor transformers.
+            num_threads: threads that an exported model gets from the start; 0 takes every core but one.
 
         Raises:
-            ModelError: it is not a memeblend model, is cut short, was altered, changed while it was read, or
-                can't judge memes one by one.
+            ModelError: it is not a memeblend model or not for that engine, is cut short, was altered, changed while
+                it was read, or can't judge memes one by one.
+            MissingExtraError: it is an exported model, and onnxruntime is not installed.
         """
-        folder = Path(folder)
-        folder = folder / "model" if (folder / "model" / _MARKER).is_file() else folder
+        folder = model_folder(folder)
         before = _digest(folder)
-        classifier = MemeClassifier.load(folder)
+        classifier = _loaded(folder, engine, num_threads)
         try:
             card = (folder / _CARD).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
@@ -76,7 +91,24 @@ class ServedModel:
         return self.classifier.predict_prepared(make_ready(memes, self.classifier.preprocessor_)).to_records()
 
 
-def _check_rules(classifier: MemeClassifier) -> None:
+def _loaded(folder: Path, engine: Engine, num_threads: int) -> EnsembleClassifier:
+    if is_export(folder):
+        if engine == "torch":
+            raise ModelError(f"'{folder}' is an exported model, which torch can't run.", fix="Use the engine onnx.")
+        # With the number that the server will ask for, so that graphs need not be read again.
+        spare = max(1, min(default_threads(), num_cores() - 1))
+        return OnnxClassifier.load(folder, num_threads=num_threads or spare)
+    if engine == "onnx":
+        raise ModelError(
+            f"'{folder}' is not an exported model.",
+            fix="Export one with: memeblend export MODEL --format onnx --out FOLDER",
+        )
+    from memeblend.model import MemeClassifier
+
+    return MemeClassifier.load(folder)
+
+
+def _check_rules(classifier: EnsembleClassifier) -> None:
     """What is said of a meme must not depend on whose memes are read with it.
 
     Raises:
@@ -94,6 +126,6 @@ def _check_rules(classifier: MemeClassifier) -> None:
 def _digest(folder: Path) -> str:
     """Digest of a model's description, "" where there is none."""
     try:
-        return file_digest(folder / _MARKER)
+        return file_digest(folder / (EXPORT_FILE if is_export(folder) else FILE))
     except OSError:
         return ""

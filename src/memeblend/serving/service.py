@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import TypeVar
 
 from memeblend.data.ocr import OcrText
 from memeblend.errors import ImageError, Problem
+from memeblend.onnx_engine.sessions import num_cores
 from memeblend.serving.batching import Batcher, Record
 from memeblend.serving.logs import log
 from memeblend.serving.memes import DecodedMeme, Upload, blank_memes, decode
@@ -55,14 +55,14 @@ class Service:
             observer=self,
             prepare_thread=self._set_threads,
         )
-        self._decoders = ThreadPoolExecutor(min(_DECODERS, _num_cores()), "memeblend-decode")
+        self._decoders = ThreadPoolExecutor(min(_DECODERS, num_cores()), "memeblend-decode")
 
     def _set_threads(self) -> None:
-        import torch
-
         # A thread of the model that has to wait for a core keeps all its others waiting at the end of every layer, so
         # one core is left to connections and decoding.
-        torch.set_num_threads(self.settings.num_threads or max(1, min(torch.get_num_threads(), _num_cores() - 1)))
+        classifier = self.model.classifier
+        spare = max(1, min(classifier.num_threads_, num_cores() - 1))
+        classifier.set_num_threads(self.settings.num_threads or spare)
 
     def batch_done(self, num_memes: int, seconds: float, waited: Sequence[float]) -> None:
         """Count a batch."""
@@ -175,8 +175,3 @@ class Service:
         if problems:
             raise Refusal(422, "bad_image", "Some images can't be read.", problems=problems)
         return [one for one in found if isinstance(one, DecodedMeme)]
-
-
-def _num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
