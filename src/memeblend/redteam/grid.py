@@ -1,8 +1,8 @@
 """The grid: every perturbation at every severity, and the generator that each meme gets in each.
 
 A meme's generator follows from the seed, the perturbation and its meme_id alone. So what happens to a meme depends
-neither on the other memes nor on their order, and the severities of a perturbation share their draws: a higher one
-changes what a lower one does, and more.
+neither on the other memes nor on their order, and the severities of a perturbation share their draws: of letters and
+words a higher one changes those that a lower one does, and more.
 """
 
 from __future__ import annotations
