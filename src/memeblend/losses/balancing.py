@@ -32,11 +32,17 @@ def modulation_coefficients(scores: Mapping[str, float], alpha: float) -> dict[s
     """
     if len(scores) < 2 or min(scores.values()) < 0 or alpha <= 0:
         raise ValueError(f"expected two scores of at least 0 and alpha above 0, found {dict(scores)} and {alpha}")
-    found = {}
-    for name, score in scores.items():
-        others = (math.fsum(scores.values()) - score) / (len(scores) - 1)
-        found[name] = 1 - math.tanh(alpha * (score / others if others > 0 else math.inf)) if score > others else 1.0
-    return found
+    return {name: _coefficient(score, _others_mean(scores, name), alpha) for name, score in scores.items()}
+
+
+def _others_mean(scores: Mapping[str, float], name: str) -> float:
+    return math.fsum(score for other, score in scores.items() if other != name) / (len(scores) - 1)
+
+
+def _coefficient(score: float, others: float, alpha: float) -> float:
+    if score <= others * (1 + 1e-9):  # scores that are even are not ahead by a rounding
+        return 1.0
+    return 1 - math.tanh(alpha * (score / others if others > 0 else math.inf))
 
 
 def true_class_score(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> float:

@@ -95,8 +95,8 @@ def estimated_weights(
     Example:
         >>> even = LossChange(1.0, 0.5, 1.0, 0.8)  # G = .2, O = .3
         >>> twice = LossChange(1.0, 0.2, 1.0, 0.8)  # G = .2, O = .6
-        >>> estimated_weights({"text": even, "image": twice})
-        {'text': 0.8, 'image': 0.2...}
+        >>> {name: round(weight, 3) for name, weight in estimated_weights({"text": even, "image": twice}).items()}
+        {'text': 0.8, 'image': 0.2}
     """
     if not changes or least_overfitting <= 0 or not 0 <= least_predicting < 1:
         raise ValueError(

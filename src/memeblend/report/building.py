@@ -16,6 +16,7 @@ from memeblend.evaluation.intervals import paired_bootstrap
 from memeblend.evaluation.metrics import METRICS, task_means
 from memeblend.evaluation.tables import PredictionTable
 from memeblend.labels import LabelTask, present_probabilities
+from memeblend.report.blending import blending_traces
 from memeblend.report.choosing import cost_picture, decision_study, pool_scores, weighted_f1_on
 from memeblend.report.given import ROLES, ReportInput
 from memeblend.report.wrong import wrong_memes
@@ -83,7 +84,8 @@ def build_report(given: ReportInput) -> dict[str, Any]:
         choice of members and their agreement, and of a trained one "expected" (what nested cross-validation says of
         the choice), "pools", "costs" (score against milliseconds) and "decisions" (what other ways to decide would
         gain); "means": the weighted F1 of tasks A, B and C on the report role
-        by candidate; "table": models by label tasks for both roles; "class_balance", "curves" and "wrong_memes".
+        by candidate; "table": models by label tasks for both roles; "class_balance", "curves", "blending" (what was
+        estimated of branches: candidate -> quantity -> branch -> epochs and values) and "wrong_memes".
 
     Raises:
         PredictionError: the tables do not fit together, or a label task has no labels in the report splits.
@@ -114,6 +116,7 @@ def build_report(given: ReportInput) -> dict[str, Any]:
         "table": {role: _table(label_tasks, role) for role in ("report", "select")},
         "class_balance": _class_balance(given),
         "curves": {name: curve for name, log in given.curves.items() if (curve := _curve(log))},
+        "blending": blending_traces(given.curves),
         "wrong_memes": wrong_memes(report_rows, given.texts),
     }
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from memeblend.evaluation.metrics import METRICS
+from memeblend.report.blending import QUANTITIES, Traces
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -216,6 +217,34 @@ def curves(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
 
     num_legend_rows = -(-min(len(found), 12) // 3)
     return _svg_panels(draw, num_panels=len(panels), height=1.85 * len(panels) + 0.45 + 0.19 * num_legend_rows)
+
+
+def blending(traces: Traces) -> str:
+    """One candidate: what was estimated of its branches by epoch, a panel for each quantity."""
+    series = list(dict.fromkeys(branch for of_quantity in traces.values() for branch in of_quantity))
+    tasks = list(dict.fromkeys(branch.partition("/")[2] for branch in series))
+
+    def draw(axes: Sequence[Axes]) -> None:
+        for panel, (quantity, found) in zip(axes, traces.items(), strict=True):
+            for branch, points in found.items():
+                name, _, task = branch.partition("/")
+                panel.plot(
+                    [x for x, _ in points],
+                    [y for _, y in points],
+                    ("-", "--", ":", "-.")[tasks.index(task) % 4],
+                    color=_light(kind_of("fusion" if name == "fused" else name)),
+                    linewidth=1.3,
+                    marker="o",
+                    markersize=3.5,
+                    label=_shortened(branch.replace("/", " ")),
+                )
+            panel.set_ylabel(QUANTITIES[quantity])
+            panel.grid(color=_light("line"), linewidth=0.5)
+        axes[-1].set_xlabel("epoch")
+        axes[-1].legend(ncols=3, loc="upper center", bbox_to_anchor=(0.45, -0.25), frameon=False, handlelength=1.6)
+
+    height = 1.5 * len(traces) + 0.45 + 0.19 * -(-len(series) // 3)
+    return _svg_panels(draw, num_panels=len(traces), height=height)
 
 
 def _number_of(candidate: str) -> int:

@@ -87,7 +87,8 @@ def _trained(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _pictures(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Data URIs of all pictures: "overview", "curves" (or None) and those of each trained one of "label_tasks"."""
+    """Data URIs of all pictures: "overview", "curves" (or None), those of "blending" by candidate, and those of each
+    trained one of "label_tasks"."""
 
     def uri(draw: Callable[..., str], *args: Any) -> str:
         return _data_uri(draw(*args).encode(), "image/svg+xml")
@@ -105,6 +106,7 @@ def _pictures(report: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "overview": uri(pictures.overview, label_tasks),
         "curves": uri(pictures.curves, report["curves"]) if report["curves"] else None,
+        "blending": {name: uri(pictures.blending, traces) for name, traces in report["blending"].items()},
         "label_tasks": {one["name"]: of_label_task(one["name"], one["found"]) for one in _trained(report)},
     }
 
