@@ -4,9 +4,8 @@ Each takes a text, a share of what it could change, and a generator, and gives a
 that could change, changed or not, so that with the same generator a larger share changes what a smaller one does, and
 more.
 
-The libraries of the field were looked at and not taken: nlpaug rests since 2022 and draws from Python's global
-generator, TextAttack brings TensorFlow-era models for attacks on one sentence at a time, AugLy pins old versions of
-what memeblend needs. What they do to letters is what these tables do.
+The libraries of the field (nlpaug, TextAttack, AugLy) rest since years and bring heavy dependencies for what is a
+table and a seeded draw.
 """
 
 from __future__ import annotations
