@@ -37,14 +37,15 @@ def fitted(tmp_path_factory):
     from serving_helpers import Fitted
 
     from memeblend import MemeClassifier
-    from small_runs import every_kind_recipe, small_data
+    from memeblend.recipe.candidates import KnnCandidate
+    from small_runs import small_data, small_recipe
 
     folder = tmp_path_factory.mktemp("fitted")
-    recipe = every_kind_recipe("ensemble.method=all")
-    kinds = {candidate.kind: candidate for candidate in recipe.candidates}
-    kept = tuple(kinds[kind] for kind in ("tfidf", "image", "knn"))
+    recipe = small_recipe("ensemble.method=all")
+    kept = [candidate for candidate in recipe.candidates if candidate.kind in ("tfidf", "image")]
+    kept.append(KnnCandidate(kind="knn", start="encoder", features=("image",)))
     data = small_data(folder / "data")
-    MemeClassifier(recipe.model_copy(update={"candidates": kept}), out=folder / "run").fit(data)
+    MemeClassifier(recipe.model_copy(update={"candidates": tuple(kept)}), out=folder / "run").fit(data)
     return Fitted(data, folder / "run" / "model")
 
 

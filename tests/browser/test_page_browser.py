@@ -52,6 +52,13 @@ def judged(page, address, data, name="memes.zip"):
     return page
 
 
+def refused(page):
+    """The server refused something, as it should; the browser itself writes that to its console."""
+    assert page.faults
+    assert all(fault.startswith("said Failed to load resource") for fault in page.faults), page.faults
+    page.faults.clear()
+
+
 def column(page, place):
     return [cell.inner_text() for cell in page.query_selector_all(f"#batch-table tbody td:nth-child({place})")]
 
@@ -107,17 +114,33 @@ def test_what_is_no_image_is_a_sentence(page, address, data, part):
     page.click("#ask")
     page.wait_for_selector("#meme-status.bad")
     assert part in page.inner_text("#meme-status")
-    del page.faults[:]  # the browser itself writes down that the answer was a 422
+    refused(page)
 
 
 def test_too_much_text_is_a_sentence(page, address, fitted):
     opened(page, address)
     give(page, "#meme-file", "0.png", fitted.image(0))
-    page.evaluate("text => { document.querySelector('#meme-text').value = text }", "x" * 10_000_000)
+    page.fill("#meme-text", "x" * 20_001)
+    assert "20,001 characters" in page.inner_text("#text-note")
     page.click("#ask")
     page.wait_for_selector("#meme-status.bad")
-    assert "10,000,000 characters" in page.inner_text("#meme-status")
-    del page.faults[:]
+    assert "20,001 characters" in page.inner_text("#meme-status")
+    refused(page)
+    page.fill("#meme-text", "as before")
+    page.evaluate(
+        """number => {
+            const clipboardData = new DataTransfer();
+            clipboardData.setData("text", "x".repeat(number));
+            const event = new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true });
+            document.querySelector("#meme-text").dispatchEvent(event);
+        }""",
+        10_000_000,
+    )
+    assert "10,000,000 characters" in page.inner_text("#text-note")
+    assert page.input_value("#meme-text") == "as before"
+    judged(page, address, b"text\n" + b"x" * 10_000_000 + b"\nhello\n", "memes.csv")
+    assert "10,000,000 characters" in column(page, 3)[0]
+    refused(page)
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
@@ -153,13 +176,13 @@ def test_one_bad_meme_spoils_no_other(page, address, fitted):
     assert "1 meme could not be judged" in page.inner_text("#batch-progress-text")
     assert "not an image" in column(page, 3)[1]
     assert page.locator("#batch-table td.answer small").count() >= 2
-    del page.faults[:]
+    refused(page)
 
 
 def test_a_table_without_images_says_so_row_by_row(page, address):
     judged(page, address, b"id,text\na,hello\n", "memes.csv")
     assert "is missing" in column(page, 3)[0]
-    del page.faults[:]
+    refused(page)
 
 
 def bomb():
@@ -213,7 +236,7 @@ def test_a_batch_can_be_cancelled_and_go_on(page, address, fitted):
     opened(page, address, "batch")
     give(page, "#batch-file", "memes.zip", batch_of(fitted))
     waiting = []
-    page.route("**/v1/predict", waiting.append)
+    page.route("**/v1/predict", lambda route: waiting.append(route))
     page.click("#batch-start")
     page.wait_for_timeout(300)
     page.click("#batch-cancel")
@@ -238,7 +261,7 @@ def test_a_busy_server_is_waited_for(page, address, fitted):
     judged(page, address, batch_of(fitted))
     page.wait_for_selector("#batch-progress-text:has-text('6 of 6 memes; done')")
     assert not refusals
-    del page.faults[:]
+    refused(page)
 
 
 def test_labels_by_keyboard_are_kept_on_the_server_and_downloaded(page, address, fitted, review_folder, tmp_path):
@@ -316,7 +339,7 @@ def test_with_a_key_the_page_asks_for_it_once(page, bare_address):
     page.wait_for_selector("html[data-ready]")
     assert not page.is_visible("#key-dialog")
     assert "secret" not in page.content()
-    del page.faults[:]  # the refusals before the key
+    refused(page)
 
 
 def test_labels_without_a_folder_are_not_lost_without_a_word(page, bare_address, fitted):

@@ -14,6 +14,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
+from memeblend.data.images import load_image
 from memeblend.errors import DataError, ImageError, Problem
 from memeblend.serving.memes import Upload
 from memeblend.serving.refusals import Refusal
@@ -86,7 +87,7 @@ class Explainer:
             self.num_places_taken -= 1
 
     def _explained(self, asked: ExplainRequest, upload: Upload, text: str) -> ExplainAnswer:
-        from memeblend.data.images import load_image
+        # Loads torch, which a server of an exported model never does.
         from memeblend.explain.explaining import explain
 
         model = self.service.model

@@ -102,6 +102,8 @@ function csvOf(model, rows) {
   return new Blob([writeCsv([header, ...lines])], { type: "text/csv" });
 }
 
+const LONGEST_SHOWN = 300;
+const shortened = (text) => (text.length > LONGEST_SHOWN ? `${text.slice(0, LONGEST_SHOWN)} …` : text);
 const answered = (entry) => [said(entry.class), h("small", { className: "quiet" }, percent(entry.probabilities[entry.class]))];
 
 /** The table of results: sorted by any column, a page at a time, with thumbnails of that page alone. */
@@ -117,7 +119,7 @@ class ResultTable {
     const categories = categoryNames(model);
     this.columns = [
       { name: "meme", value: (row) => row.meme_id, cell: (row) => said(row.meme_id) },
-      { name: "text", className: "text", value: (row) => row.text ?? "", cell: (row) => (row.fault ? h("span", { className: "problem" }, said(row.fault)) : said(row.text ?? "")) },
+      { name: "text", className: "text", value: (row) => row.text ?? "", cell: (row) => (row.fault ? h("span", { className: "problem" }, said(row.fault)) : said(shortened(row.text ?? ""))) },
       { name: "verdict", value: (row) => VERDICT_ORDER.indexOf(row.answer && verdictOf(row.answer)), cell: (row) => (row.answer && verdictOf(row.answer) ? verdictTag(verdictOf(row.answer)) : ""), when: (rows) => rows.some((row) => row.answer && verdictOf(row.answer)) },
       ...model.label_tasks.filter((task) => !task.derived).map((task) => ({
         name: task.name,

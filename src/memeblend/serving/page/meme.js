@@ -182,6 +182,12 @@ export function startMeme({ model, state }) {
       say("The text has changed; ask again.");
     }
   });
+  text.addEventListener("paste", (event) => {
+    const letters = event.clipboardData.getData("text").length;
+    if (letters <= model.limits.max_text_characters) return;
+    event.preventDefault(); // megabytes in a text box bring a browser to a stand
+    byId("text-note").textContent = `What was pasted has ${letters.toLocaleString("en")} characters, more than the ${model.limits.max_text_characters.toLocaleString("en")} that are allowed; it was left out.`;
+  });
   text.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) predict();
   });

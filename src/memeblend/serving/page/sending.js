@@ -39,9 +39,11 @@ async function readMeme(meme, limits) {
   try {
     const blob = meme.image ? await meme.image() : null;
     if (blob && blob.size > limits.max_image_bytes) return { fault: `The image is larger than the ${Math.round(limits.max_image_bytes / 2 ** 20)} MiB that are allowed.` };
+    const letters = meme.text?.length ?? 0;
+    if (letters > 2 * limits.max_text_characters) return { fault: `The text has about ${letters.toLocaleString("en")} characters, more than the ${limits.max_text_characters.toLocaleString("en")} that are allowed.` };
     if (!blob && !meme.text?.trim()) return { fault: "It holds neither text nor image." };
     const sent = { text: meme.text, image: blob ? await dataUri(blob) : null };
-    return { sent, size: (sent.image?.length ?? 0) + 4 * (meme.text?.length ?? 0) };
+    return { sent, size: (sent.image?.length ?? 0) + 4 * letters };
   } catch (error) {
     if (error instanceof BadZip || error instanceof Refused) return { fault: error.message };
     throw error;
