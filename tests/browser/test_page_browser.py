@@ -236,7 +236,7 @@ def test_a_batch_can_be_cancelled_and_go_on(page, address, fitted):
     opened(page, address, "batch")
     give(page, "#batch-file", "memes.zip", batch_of(fitted))
     waiting = []
-    page.route("**/v1/predict", lambda route: waiting.append(route))
+    page.route("**/v1/predict", lambda route: waiting.append(route))  # noqa: PLW0108 (Playwright wraps no built-in)
     page.click("#batch-start")
     page.wait_for_timeout(300)
     page.click("#batch-cancel")
