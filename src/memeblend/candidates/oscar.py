@@ -184,7 +184,10 @@ class Oscar(Candidate):
     def _make_tokenizer(self, context: FitContext, source: Path | None, regions: RegionRows) -> PreTrainedTokenizerFast:
         """That of *source*, or one made from the fit memes."""
         if source is None:
-            texts = [*context.fit.texts, *(" ".join(tags) for tags in regions.tags if tags)]
+            texts = [
+                *context.fit.preprocessor.clean(context.fit.texts),
+                *(" ".join(tags) for tags in regions.tags if tags),
+            ]
             return train_wordpiece(texts, context.recipe.encoder.tiny.vocab_size, self.spec.max_length)
         return load_wordpiece(source / _TOKENIZER if (source / _FILE).is_file() else source)
 
@@ -240,7 +243,8 @@ class Oscar(Candidate):
 
     def _inputs(self, memes: Memes, regions: RegionRows) -> _Inputs:
         spec = self.spec
-        tokens = encode_pairs(self._tokenizer, memes.texts, regions.tags, spec.max_length, spec.max_text_length)
+        texts = memes.preprocessor.clean(memes.texts)
+        tokens = encode_pairs(self._tokenizer, texts, regions.tags, spec.max_length, spec.max_text_length)
         return _Inputs(tokens, regions)
 
     def _dataset(self, inputs: _Inputs, labels: NDArray[np.int64], token_dropout: float = 0.0) -> OscarDataset:

@@ -129,8 +129,9 @@ def word_spans(text: str, max_words: int = MAX_WORDS) -> tuple[Span, ...]:
 def token_words(meme: Meme, preprocessor: Preprocessor) -> NDArray[np.int64]:
     """The word that each token of the text belongs to [T]: the one it shares most characters with, or the next one
     for white space before it. The begin and end tokens, which are first and last, belong to none: -1."""
+    text, words = _cleaned(meme, preprocessor)
     encoded = preprocessor.tokenizer(
-        meme.text,
+        text,
         add_special_tokens=True,
         split_special_tokens=True,
         truncation=True,
@@ -138,7 +139,7 @@ def token_words(meme: Meme, preprocessor: Preprocessor) -> NDArray[np.int64]:
         return_offsets_mapping=True,
     )
     assert encoded["input_ids"] == preprocessor.token_ids([meme.text])[0], "offsets are of other tokens"
-    starts, ends = (np.array([span[side] for span in meme.words], dtype=np.int64) for side in (0, 1))
+    starts, ends = (np.array([span[side] for span in words], dtype=np.int64) for side in (0, 1))
     found = np.full(len(encoded["input_ids"]), -1, dtype=np.int64)
     for token, (start, end) in list(enumerate(encoded["offset_mapping"]))[1:-1]:
         shared = np.minimum(ends, end) - np.maximum(starts, start)
@@ -148,6 +149,28 @@ def token_words(meme: Meme, preprocessor: Preprocessor) -> NDArray[np.int64]:
         elif len(following):
             found[token] = following[0]
     return found
+
+
+_LOST_CHARACTERS = 32  # how far on a word is looked for: past a few that are cleaned otherwise
+
+
+def _cleaned(meme: Meme, preprocessor: Preprocessor) -> tuple[str, list[Span]]:
+    """The text as the tokenizer reads it, and where each word of the meme lies in it.
+
+    Cleaning may change a word otherwise when it stands alone (`5 p.m.`): such a word lies nowhere, and what it became
+    counts for the next one.
+    """
+    text = preprocessor.clean([meme.text])[0]
+    if text == meme.text:
+        return text, list(meme.words)
+    spans: list[Span] = []
+    place = 0
+    for piece in preprocessor.clean([meme.word(word) for word in range(len(meme.words))]):
+        start = text.find(piece, place, place + len(piece) + _LOST_CHARACTERS)
+        start, end = (start, start + len(piece)) if start >= 0 else (place, place)
+        spans.append((start, end))
+        place = end
+    return text, spans
 
 
 def ready(variants: Sequence[Variant], preprocessor: Preprocessor) -> Memes:

@@ -98,6 +98,9 @@ class Encoder(Part):
     """Longest text in tokens, begin and end included; longer texts are cut and keep their end token."""
     image_fit: Literal["letterbox", "crop"] = "letterbox"
     """How an image becomes square: padded whole, or CLIP's centre crop (which cuts words at a meme's edges)."""
+    text_cleaning: Literal["none", "tweet", "mami"] = "none"
+    """What is done to a text before encoders read it: users, links and emoji normalised as in tweets, or MAMI's letters
+    alone; saved with the model (docs/data.md)."""
     tiny: TinyEncoder = TinyEncoder()
     """Sizes when `source` is "tiny"."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import CLIPImageProcessorPil, CLIPModel
 
+from memeblend.data.cleaning import clean_texts
 from memeblend.data.images import ImageTransform
 from memeblend.errors import RecipeError
 from memeblend.files import digest, file_digest
@@ -34,11 +35,12 @@ def make_preprocessor(encoder: Encoder, texts: Sequence[str]) -> Preprocessor:
     """
     if encoder.source == TINY:
         return Preprocessor(
-            train_tokenizer(texts, encoder.tiny.vocab_size, encoder.max_length),
+            train_tokenizer(clean_texts(texts, encoder.text_cleaning), encoder.tiny.vocab_size, encoder.max_length),
             encoder.max_length,
             ImageTransform(encoder.tiny.image_size, encoder.image_fit),
             CLIP_MEAN,
             CLIP_STD,
+            encoder.text_cleaning,
         )
     config: Any = load_clip(encoder.source).config
     longest = config.text_config.max_position_embeddings
@@ -54,6 +56,7 @@ def make_preprocessor(encoder: Encoder, texts: Sequence[str]) -> Preprocessor:
         ImageTransform(config.vision_config.image_size, encoder.image_fit),
         mean,
         std,
+        encoder.text_cleaning,
     )
 
 

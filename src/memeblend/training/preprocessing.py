@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memeblend.data.cache import cached_images, decoded_images
+from memeblend.data.cleaning import Cleaning, clean_texts
 from memeblend.data.images import ImageTransform
 from memeblend.data.manifest import Manifest
 from memeblend.errors import ModelError
@@ -39,6 +40,7 @@ class Preprocessor:
         transform: how an image becomes a square of bytes.
         mean: channel means of pixel values in [0, 1], length 3.
         std: channel standard deviations, length 3.
+        cleaning: what is done to a text before it is cut into tokens.
     """
 
     tokenizer: Any
@@ -46,10 +48,15 @@ class Preprocessor:
     transform: ImageTransform
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    cleaning: Cleaning = "none"
+
+    def clean(self, texts: Sequence[str]) -> list[str]:
+        """Each text as encoders read it."""
+        return clean_texts(texts, self.cleaning)
 
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, unpadded, end token kept."""
-        return encode(self.tokenizer, list(texts), self.max_length)
+        return encode(self.tokenizer, self.clean(texts), self.max_length)
 
     def pad(self, token_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """As `pad_arrays`, as tensors."""
@@ -96,6 +103,7 @@ class Preprocessor:
             "transform": self.transform.to_dict(),
             "mean": list(self.mean),
             "std": list(self.std),
+            "cleaning": self.cleaning,
         }
 
     @classmethod
@@ -121,13 +129,16 @@ class Preprocessor:
         import json
 
         try:
-            settings = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+            # Models made before there was a choice have none.
+            settings: dict[str, Any] = {"cleaning": "none"} | json.loads((folder / _FILE).read_text(encoding="utf-8"))
+            clean_texts((), settings["cleaning"])
             return cls(
                 read_tokenizer(folder),
                 int(settings["max_length"]),
                 ImageTransform.from_dict(settings["transform"]),
                 tuple(settings["mean"]),
                 tuple(settings["std"]),
+                settings["cleaning"],
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"The preprocessor in '{folder}' could not be read: {error}.") from error
