@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -63,6 +64,8 @@ def run_ocr(request: OcrRequest, json_output: bool) -> None:
 
     if request.out is not None and request.out.suffix.lower() not in SUFFIXES:
         raise DataError(f"'{request.out}' should end in {', '.join(SUFFIXES)}; its suffix says how it is written.")
+    if request.engine == "none":
+        raise DataError("With --engine none there is nothing to do.", fix="Choose auto, rapidocr or tesseract.")
     engine = find_engine(request.engine)
     if engine is None:
         raise MissingExtraError("No OCR engine is installed.", fix=INSTALL)
@@ -128,7 +131,8 @@ def _read(manifest: Manifest, engine: str, min_confidence: float, drop_watermark
                 bars.start(f"text of {num_all} image(s), {engine}", num_all)
             bars.advance(num_done)
 
-        return read_memes(manifest, reader, again=again, progress=advance)
+        with closing(reader):
+            return read_memes(manifest, reader, again=again, progress=advance)
 
 
 def _write(found: ReadMemes, out: Path) -> None:

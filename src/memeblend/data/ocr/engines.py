@@ -61,7 +61,10 @@ def available(engine: str = "rapidocr") -> bool:
         case "tesseract":
             return shutil.which("tesseract") is not None
         case _:
-            raise DataError(f"There is no OCR engine '{engine}'.", fix=f"Choose one of {', '.join(ENGINES)}.")
+            raise DataError(
+                f"There is no OCR engine '{engine}'.",
+                fix=f"Engines are {', '.join(ENGINES)}; auto takes what is there.",
+            )
 
 
 def find_engine(engine: str = "auto") -> str | None:

@@ -109,6 +109,11 @@ class TextReader:
             except ImageError as error:
                 yield error
 
+    def close(self) -> None:
+        """Close the cache; reading goes on without."""
+        if self.cache is not None:
+            self.cache.close()
+
     def _composed(self, content: str, pixels: Callable[[], NDArray[np.uint8]]) -> OcrText:
         key = digest(_FORMAT, self.engine.name, self.engine.version, content)
         lines = self.cache.get(key) if self.cache is not None else None
