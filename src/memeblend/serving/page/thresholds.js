@@ -62,7 +62,7 @@ class Thresholds {
       h("dl", { className: "facts", id: "policy-facts", "aria-live": "polite" }),
       h("div", { className: "row" },
         h("button", { type: "button", className: "main-button", id: "policy-apply", onclick: () => this.apply() }, hasFile ? "Apply and save" : "Apply to this server"),
-        h("button", { type: "button", id: "policy-download", onclick: () => download(new Blob([this.toml], { type: "application/toml" }), "policy.toml"), disabled: true }, "Download policy.toml"),
+        h("button", { type: "button", id: "policy-download", onclick: () => this.download() }, "Download policy.toml"),
         h("button", { type: "button", onclick: () => { this.opened = false; this.open(); } }, "Start over")),
       h("p", { id: "policy-line", role: "status", className: "small" }, hasFile ? "" : "The server was started without --policy FILE, so a policy applied here ends with it; download the file to keep it."));
   }
@@ -81,9 +81,8 @@ class Thresholds {
 
   async imply(turn) {
     try {
-      const { implied, toml } = await ask("/ui/policy/implied", { body: { policy: this.policy } });
+      const { implied } = await ask("/ui/policy/implied", { body: { policy: this.policy } });
       if (turn !== this.turn) return;
-      this.toml = toml;
       byId("policy-download").disabled = byId("policy-apply").disabled = false;
       if (byId("policy-line").className !== "small") this.say("");
       const { auto, review, pass } = implied.memes;
@@ -95,6 +94,16 @@ class Thresholds {
     } catch (error) {
       if (turn !== this.turn) return;
       byId("policy-download").disabled = byId("policy-apply").disabled = true;
+      this.say(sentence(error), true);
+    }
+  }
+
+  /** The file of what is shown, which the answer on its way may not know yet. */
+  async download() {
+    try {
+      const { toml } = await ask("/ui/policy/implied", { body: { policy: this.policy } });
+      download(new Blob([toml], { type: "application/toml" }), "policy.toml");
+    } catch (error) {
       this.say(sentence(error), true);
     }
   }
