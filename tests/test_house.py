@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "errors": set(),
     "labels": set(),
     "files": set(),
+    "ray_session": set(),
     "recipe": set(),
     "data": {"recipe"},
     "models": {"recipe"},
@@ -29,6 +30,9 @@ MAY_IMPORT = {
     "training": {"recipe", "data", "models", "losses", "evaluation"},
     "candidates": {"recipe", "data", "models", "losses", "evaluation", "training", "regions"},
     "run": {"recipe", "data", "evaluation", "decisions", "ensemble", "training", "candidates"},
+    "tuning": {
+        "ray_session", "recipe", "data", "evaluation", "training", "candidates", "run",
+    },
     "policy": {"evaluation"},
     "predictions": {"evaluation"},
     "reporting": {"recipe", "data", "evaluation", "ensemble", "decisions", "report", "run"},
@@ -48,7 +52,7 @@ MAY_IMPORT = {
     "redteam": {"recipe", "data", "evaluation", "training", "predictions", "model", "report", "policy"},
     "cli": {
         "recipe", "data", "evaluation", "training", "regions", "model", "predictions", "precedents", "reporting", "run",
-        "serving", "explain", "redteam", "policy", "onnx_engine",
+        "serving", "explain", "redteam", "policy", "onnx_engine", "ray_session", "tuning",
     },
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "sklearn", "matplotlib", "pandas", "pyarrow")

@@ -8,6 +8,7 @@
     ├── PolicyError          a policy that says something it can't say
     ├── ModelError           a model folder that is not ours, cut short or altered
     ├── TrainingError        a stage that could not be trained
+    ├── ClusterError         a Ray cluster that does not answer, or can't be started
     ├── MissingExtraError    an optional package that is not installed
     └── OutputError          a file or folder that could not be written
 
@@ -96,6 +97,10 @@ class TrainingError(MemeblendError):
 
 class MissingExtraError(MemeblendError):
     """Something needs an optional package that is not installed; `fix` names the extra to install."""
+
+
+class ClusterError(MemeblendError):
+    """A Ray cluster that does not answer, or that can't be started on this machine."""
 
 
 class HubError(MemeblendError):
