@@ -35,7 +35,7 @@ def test_texts_that_clean_alike_are_read_alike() -> None:
     assert first == second
     assert third == fourth
     assert len({tuple(ids) for ids in preprocessor("none").token_ids(TEXTS)}) == 4
-    assert "@USER" in preprocessor("tweet").tokenizer.decode(first)
+    assert preprocessor("tweet").clean(TEXTS[:1]) == ["@USER look at HTTPURL"]
 
 
 @pytest.mark.parametrize("cleaning", get_args(Cleaning))
