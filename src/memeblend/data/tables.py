@@ -24,7 +24,8 @@ from memeblend.errors import DataError, Problem
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
-_MAX_CELL = 16 * 2**20
+MAX_CELL = 16 * 2**20
+"""Most bytes of a cell of delimited text."""
 
 
 @dataclass
@@ -185,12 +186,12 @@ def _text(path: Path) -> str:
 def _read_delimited(path: Path, notify: Notify) -> TextTable:
     text = _text(path)
     expected = "\t" if path.suffix.lower() == ".tsv" else ","
-    delimiter = _delimiter(text, expected)
+    delimiter = find_delimiter(text, expected)
     if delimiter != expected:
         notify(f"{path.name}: cells are separated by {_DELIMITERS[delimiter]}, not {_DELIMITERS[expected]}")
     records = list(_records(path, text, delimiter))
     header = [name.strip() for name in records[0][1]]
-    _check_header(path, header)
+    check_header(path, header)
     cells: list[list[str]] = []
     numbers: list[int] = []
     problems: list[Problem] = []
@@ -199,18 +200,20 @@ def _read_delimited(path: Path, notify: Notify) -> TextTable:
             cells.append(record)
             numbers.append(number)
         else:
-            problems.append(
-                Problem(
-                    f"{path.name} row {number}",
-                    f"has {len(record)} cells, expected {len(header)} as in the header "
-                    f"(separated by {_DELIMITERS[delimiter]}; a text that holds them needs quotes)",
-                )
-            )
+            problems.append(Problem(f"{path.name} row {number}", wrong_width(record, header, delimiter)))
     columns = {name: [row[i] or None for row in cells] for i, name in enumerate(header)}
     return TextTable(path, columns, numbers, problems=problems)
 
 
-def _delimiter(text: str, expected: str) -> str:
+def wrong_width(record: Sequence[str], header: Sequence[str], delimiter: str) -> str:
+    """What is wrong with a record that has not as many cells as the header."""
+    return (
+        f"has {len(record)} cells, expected {len(header)} as in the header "
+        f"(separated by {_DELIMITERS[delimiter]}; a text that holds them needs quotes)"
+    )
+
+
+def find_delimiter(text: str, expected: str) -> str:
     """The delimiter that cuts the header into most cells; the expected one if others do no better."""
 
     def width(delimiter: str) -> int:
@@ -225,7 +228,7 @@ def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[
     Raises:
         DataError: a quote that is never closed, or a cell of more than 16 MiB.
     """
-    limit = csv.field_size_limit(_MAX_CELL)
+    limit = csv.field_size_limit(MAX_CELL)
     try:
         lines = io.StringIO(text, newline="").readlines()
         reader = csv.reader(lines, delimiter=delimiter)
@@ -234,7 +237,7 @@ def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[
             if record:
                 yield number, record
             last, start = start, reader.line_num
-        if _ends_in_quotes("".join(lines[last:]), delimiter):
+        if ends_in_quotes("".join(lines[last:]), delimiter):
             raise DataError(
                 f"'{path}' row {number} (line {last + 1}) opens a quote that is never closed.",
                 fix='Close it, or double every quotation mark inside a quoted text ("").',
@@ -245,7 +248,8 @@ def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[
         csv.field_size_limit(limit)
 
 
-def _ends_in_quotes(record: str, delimiter: str) -> bool:
+def ends_in_quotes(record: str, delimiter: str) -> bool:
+    """Whether a record, as it stands in the file, opens a quote that it does not close."""
     try:
         list(csv.reader(io.StringIO(record, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
@@ -253,7 +257,12 @@ def _ends_in_quotes(record: str, delimiter: str) -> bool:
     return False
 
 
-def _check_header(path: Path, header: Sequence[str]) -> None:
+def check_header(path: Path, header: Sequence[str]) -> None:
+    """Refuse a header that names a column twice.
+
+    Raises:
+        DataError: it does.
+    """
     twice = [name for name, count in Counter(header).items() if count > 1 and name]
     if twice:
         raise DataError(f"'{path}' names a column twice: {', '.join(twice)}.", fix="Rename one of them.")
@@ -274,15 +283,16 @@ def _read_parquet(path: Path, notify: Notify) -> TextTable:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"'{path}' is not a parquet file that can be read: {error}") from error
-    _check_header(path, table.column_names)
-    plain = [name for name in table.column_names if _is_plain(table.schema.field(name).type)]
+    check_header(path, table.column_names)
+    plain = [name for name in table.column_names if is_plain(table.schema.field(name).type)]
     columns = {name: [scalar_text(value) for value in table.column(name).to_pylist()] for name in plain}
     skipped = tuple(name for name in table.column_names if name not in plain)
     numbers = list(range(1, table.num_rows + 1))
     return TextTable(path, columns, numbers, skipped=skipped, schema=table.schema)
 
 
-def _is_plain(kind: pa.DataType) -> bool:
+def is_plain(kind: pa.DataType) -> bool:
+    """Whether a parquet column of this type holds values that are read as text cells."""
     if pa.types.is_dictionary(kind):
-        return _is_plain(kind.value_type)
+        return is_plain(kind.value_type)
     return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

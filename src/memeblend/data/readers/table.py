@@ -7,7 +7,10 @@ table that is inferred or given.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from memeblend.data import storage
 from memeblend.data.inference import ROLES, TableColumns, find_columns, infer_label_tasks
@@ -19,6 +22,8 @@ from memeblend.errors import DataError
 from memeblend.labels import LabelTask
 
 _STEM = "memes"
+
+NamedBy = Literal["column", "image", "number"]
 
 
 def recognises(folder: Path) -> bool:
@@ -66,7 +71,17 @@ def _read_stored(table: TextTable, label_tasks: tuple[LabelTask, ...], root: Pat
     absent = [name for name in (*ROLES, *(task.name for task in label_tasks)) if name not in table.columns]
     if absent:
         raise DataError(f"'{table.path}' is a manifest without its column(s) {', '.join(absent)}.")
-    raw = RawMemes(
+    raw = stored_rows(table, root)
+    for task in label_tasks:
+        add_labels(raw, task, table.columns[task.name], task.name, class_words(task))
+    if request.label_tasks != ():
+        keep_declared(raw, request)
+    return raw
+
+
+def stored_rows(table: TextTable, root: Path) -> RawMemes:
+    """Some rows of a manifest that was written as parquet, without labels."""
+    return RawMemes(
         root,
         ids=[value or "" for value in table.columns["meme_id"]],
         images=list(table.columns["image"]),
@@ -75,55 +90,95 @@ def _read_stored(table: TextTable, label_tasks: tuple[LabelTask, ...], root: Pat
         sources=[value or "" for value in table.columns["source"]],
         where=table.where(),
     )
-    for task in label_tasks:
-        add_labels(raw, task, table.columns[task.name], task.name, class_words(task))
-    if request.label_tasks != ():
-        keep_declared(raw, request)
-    return raw
 
 
-def _read_roles(table: TextTable, columns: TableColumns, request: ReadRequest) -> RawMemes:
-    cells = {role: table.columns[column] for role, column in columns.roles.items()}
+@dataclass(frozen=True)
+class TableFacts:
+    """What can only be said of a table as a whole, not of some of its rows.
+
+    Attributes:
+        dataset: name of the data set where rows name none.
+        image_folder: folder, seen from the table's own, in which its images are looked for; "" is its own.
+        has_splits: whether any row names a split.
+        named_by: what ids are: those of their column, the images' names, or the rows' numbers.
+    """
+
+    dataset: str
+    image_folder: str
+    has_splits: bool
+    named_by: NamedBy
+
+
+def dataset_name(path: Path) -> str:
+    """Name of the data set that a table holds: its folder's where the table is just called `memes`."""
+    return path.parent.absolute().name if path.stem == _STEM else path.stem
+
+
+def build_rows(table: TextTable, roles: Mapping[str, str], facts: TableFacts, first: int = 1) -> RawMemes:
+    """The memes of some rows of a table, without labels.
+
+    Args:
+        table: the rows.
+        roles: manifest column -> column of the table.
+        facts: of the whole table.
+        first: number of the first of these rows in the whole table.
+    """
+    cells = {role: table.column(column) for role, column in roles.items()}
     nothing: list[str | None] = [None] * len(table)
-    root = table.path.parent
-    dataset = root.absolute().name if table.path.stem == _STEM else table.path.stem
-    raw = RawMemes(root, where=table.where())
+    raw = RawMemes(table.path.parent, where=table.where())
     raw.report_unparsed(table.problems)
-    images = [image.strip() if image else None for image in cells.get("image", nothing)]
-    folder = image_folder(root, images)
-    if folder:
-        request.notify(f"images were found in '{folder}/'")
-    raw.images = below(folder, images)
+    images = _stripped(cells.get("image", nothing))
+    raw.images = below(facts.image_folder, images)
     raw.texts = [text or "" for text in cells.get("ocr_text", nothing)]
     splits = [split_name(split or "") for split in cells.get("split", nothing)]
-    raw.splits = splits if any(splits) else [NO_SPLIT] * len(table)
-    raw.sources = [(source or "").strip() or dataset for source in cells.get("source", nothing)]
-    names = _identifiers(cells.get("meme_id"), images, len(table), request)
-    own = columns.roles.get("source") is not None
+    raw.splits = splits if facts.has_splits else [NO_SPLIT] * len(table)
+    raw.sources = [(source or "").strip() or facts.dataset for source in cells.get("source", nothing)]
+    numbers = [str(number) for number in range(first, first + len(table))]
+    given: dict[NamedBy, Sequence[str | None]] = {
+        "column": _stripped(cells.get("meme_id", nothing)),
+        "image": images,
+        "number": numbers,
+    }
+    names = [name or "" for name in given[facts.named_by]]
+    own = "source" in roles
     raw.ids = [
         name if own and name.startswith(f"{source}/") and name.count("/") > 1 else namespaced(source, split, name)
         for source, split, name in zip(raw.sources, raw.splits, names, strict=True)
     ]
     for row, (name, split) in enumerate(zip(names, raw.splits, strict=True)):
         if not name:
-            raw.report(row, "has no id", columns.roles["meme_id"])
+            raw.report(row, "has no id", roles.get("meme_id", ""))
         if not split:
-            raw.report(row, "names no split, though other rows do", columns.roles["split"])
+            raw.report(row, "names no split, though other rows do", roles["split"])
     return raw
 
 
-def _identifiers(
-    ids: list[str | None] | None, images: list[str | None], num_rows: int, request: ReadRequest
-) -> list[str]:
-    """The bare id of each row: from its column, else the image if no two rows share one, else the row's number."""
-    if ids is not None:
-        return [(value or "").strip() for value in ids]
-    named = [image for image in images if image]
-    if len(named) == num_rows and max(Counter(named).values(), default=0) <= 1:
+def _read_roles(table: TextTable, columns: TableColumns, request: ReadRequest) -> RawMemes:
+    roles = columns.roles
+    nothing: list[str | None] = [None] * len(table)
+    images = _stripped(table.column(roles["image"]) if "image" in roles else nothing)
+    folder = image_folder(table.path.parent, images)
+    if folder:
+        request.notify(f"images were found in '{folder}/'")
+    splits = table.column(roles["split"]) if "split" in roles else nothing
+    has_splits = any(split_name(split or "") for split in splits)
+    named_by = _named_by("meme_id" in roles, images, request)
+    return build_rows(table, roles, TableFacts(dataset_name(table.path), folder, has_splits, named_by))
+
+
+def _stripped(cells: Sequence[str | None]) -> list[str | None]:
+    return [cell.strip() if cell else None for cell in cells]
+
+
+def _named_by(has_ids: bool, images: Sequence[str | None], request: ReadRequest) -> NamedBy:
+    """The column of ids, else the image if no two rows share one, else the row's number."""
+    if has_ids:
+        return "column"
+    if all(images) and max(Counter(images).values(), default=0) <= 1:
         request.notify("no column of ids: the image's name is the id")
-        return named
+        return "image"
     request.notify("no column of ids: rows are numbered from 1")
-    return [str(number) for number in range(1, num_rows + 1)]
+    return "number"
 
 
 def _read_labels(raw: RawMemes, table: TextTable, columns: TableColumns, request: ReadRequest) -> None:
