@@ -111,14 +111,14 @@ class CaptionDrawer:
         size = max(_FEWEST_PIXELS, round(height * _LARGEST))
         least = max(_FEWEST_PIXELS, round(height * _SMALLEST))
         while True:
-            lines = self._wrapped(text, width / size)
             num_fitting = max(1, int(most / (size * _LINE)))
+            lines = self._wrapped(text, width / size, num_fitting + 1)
             if len(lines) <= num_fitting or size <= least:
                 return size, lines[:num_fitting]
             size = max(least, int(size * 0.85))
 
-    def _wrapped(self, text: str, width: float) -> list[str]:
-        """Lines no wider than `width`, in units of the letters' size; a longer word is cut."""
+    def _wrapped(self, text: str, width: float, most: int) -> list[str]:
+        """The first lines, about `most`, no wider than `width` in units of the size; a longer word is cut."""
         lines: list[str] = []
         room = 0.0
         blank = _width(self._path, " ")
@@ -128,13 +128,19 @@ class CaptionDrawer:
                 lines[-1] += f" {word}"
                 room -= blank + length
                 continue
-            while len(word) > 1 and length > width:
-                fitting = max(1, int(len(word) * width / length))
-                lines.append(word[:fitting])
-                word = word[fitting:]
-                length = self._length(word)
-            lines.append(word)
-            room = width - length
+            if len(lines) >= most:
+                break
+            lines.append("")
+            room = width
+            for letter in word:
+                needed = _width(self._path, letter)
+                if needed > room and lines[-1]:
+                    if len(lines) >= most:
+                        break
+                    lines.append("")
+                    room = width
+                lines[-1] += letter
+                room -= needed
         return lines
 
     def _length(self, word: str) -> float:

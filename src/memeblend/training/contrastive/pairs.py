@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -91,41 +90,66 @@ def gather(
     """
     skipped: Counter[str] = Counter()
     texts: dict[str, int] = {}
-    images: dict[str, int] = {}
-    paths: list[Path] = []
-    pixels: list[NDArray[np.uint8]] = []
+    images = _Images({}, [], [])
     rows: list[tuple[int, int, str]] = []
     for manifest in manifests:
         used = _usable(manifest, splits, skipped)
-        if not len(used):
-            continue
         digests = used.image_digests()
-        new = {digest: row for row, digest in reversed(list(enumerate(digests))) if digest not in images}
-        distinct = used.take(sorted(new.values()))
-        progress.start(f"images of {used.table['source'].iloc[0]}", len(distinct))
-        faulty = {problem.meme_id for problem in unreadable_images(distinct, transform, cache_dir, _told(progress))}
-        readable = distinct.take([row for row, name in enumerate(distinct.meme_ids) if name not in faulty])
-        for row, digest in enumerate(readable.image_digests()):
-            images[digest] = len(images)
-            paths.append(_path(readable, row))
-        if len(readable):
-            pixels.append(cached_images(readable, transform, cache_dir))
+        images.add(used, digests, transform, cache_dir, progress)
         for text, digest, source in zip(used.texts, digests, used.table["source"], strict=True):
-            if digest not in images:
+            if digest not in images.numbers:
                 skipped["image can't be decoded"] += 1
                 continue
-            rows.append((texts.setdefault(" ".join(text.split()), len(texts)), images[digest], source))
-    if len(texts) < 2 or len(images) < 2:
+            rows.append((texts.setdefault(" ".join(text.split()), len(texts)), images.numbers[digest], source))
+    if len(texts) < 2 or len(images.paths) < 2:
         raise DataError(
-            f"Pre-training needs pairs with at least two images and two texts, found {len(images)} image(s) and "
+            f"Pre-training needs pairs with at least two images and two texts, found {len(images.paths)} image(s) and "
             f"{len(texts)} text(s) in the splits {', '.join(splits)}.",
             fix="Contrast needs something to tell apart. Add memes, or name their splits: --set splits=[...]",
         )
     numbers = np.array([row[:2] for row in rows], dtype=np.int64)
     sources = np.array([source for _, _, source in rows])
-    return Pairs(
-        list(texts), np.concatenate(pixels), paths, numbers[:, 0].copy(), numbers[:, 1].copy(), sources, dict(skipped)
-    )
+    pixels = np.concatenate(images.pixels)
+    return Pairs(list(texts), pixels, images.paths, numbers[:, 0].copy(), numbers[:, 1].copy(), sources, dict(skipped))
+
+
+@dataclass
+class _Images:
+    """Distinct images of several manifests.
+
+    Attributes:
+        numbers: number of each by its digest.
+        paths: a file of each.
+        pixels: parts of their pixels [num_images, S, S, 3].
+    """
+
+    numbers: dict[str, int]
+    paths: list[Path]
+    pixels: list[NDArray[np.uint8]]
+
+    def add(
+        self,
+        manifest: Manifest,
+        digests: list[str],
+        transform: ImageTransform,
+        cache_dir: Path | None,
+        progress: Progress,
+    ) -> None:
+        """Decode the images that are new; those that can't be decoded are left out."""
+        new = {digest: row for row, digest in reversed(list(enumerate(digests))) if digest not in self.numbers}
+        if not new:
+            return
+        distinct = manifest.take(sorted(new.values()))
+        progress.start(f"images of {distinct.table['source'].iloc[0]}", len(distinct))
+        problems = unreadable_images(distinct, transform, cache_dir, lambda done, total: progress.advance(done))
+        faulty = {problem.meme_id for problem in problems}
+        readable = distinct.take([row for row, name in enumerate(distinct.meme_ids) if name not in faulty])
+        if not len(readable):
+            return
+        for row, digest in enumerate(readable.image_digests()):
+            self.numbers[digest] = len(self.numbers)
+            self.paths.append(_path(readable, row))
+        self.pixels.append(cached_images(readable, transform, cache_dir))
 
 
 def _usable(manifest: Manifest, splits: Sequence[str], skipped: Counter[str]) -> Manifest:
@@ -145,10 +169,6 @@ def _path(manifest: Manifest, row: int) -> Path:
     path = manifest.image_path(row)
     assert path is not None, "memes without image were left out"
     return path
-
-
-def _told(progress: Progress) -> Any:
-    return lambda done, total: progress.advance(done)
 
 
 class PairDataset(Dataset[tuple[int, int]]):

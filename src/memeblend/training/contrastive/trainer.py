@@ -32,6 +32,9 @@ from memeblend.training.progress import Progress
 from memeblend.training.trainer import Watch, has_bf16, last_checkpoint
 
 _ADAM_BETA2, _ADAM_EPSILON = 0.98, 1e-6  # CLIP's
+_CHECKPOINTING = next(  # the Trainer's newer name for it, or the older one
+    name for name in ("activation_checkpointing", "gradient_checkpointing") if hasattr(TrainingArguments, name)
+)
 
 
 class _Steps(TrainerCallback, ExportableState):
@@ -136,7 +139,6 @@ def train_pairs(
         warmup_steps=settings.warmup_ratio,
         max_grad_norm=settings.max_grad_norm,
         bf16=has_bf16(),
-        gradient_checkpointing=settings.gradient_checkpointing,
         eval_strategy="steps",
         eval_steps=settings.eval_every,
         save_strategy="steps",
@@ -152,8 +154,10 @@ def train_pairs(
         dataloader_num_workers=settings.num_workers,
         dataloader_pin_memory=torch.cuda.is_available(),
         disable_tqdm=True,
+        logging_nan_inf_filter=False,
         report_to=[],
         seed=settings.seed,
+        **{_CHECKPOINTING: settings.gradient_checkpointing},
     )
     steps = _Steps(settings.max_logit_scale)
     trainer = PairTrainer(
