@@ -40,6 +40,7 @@ from memeblend.evaluation.metrics import score_of_counts
 from memeblend.labels import MISSING
 from memeblend.recipe import load_recipe
 from memeblend.recipe.candidates import FusionCandidate
+from memeblend.recipe.parts import Metric
 from memeblend.training.encoder import make_preprocessor
 from memeblend.training.preprocessing import prepare
 from memeblend.training.progress import Silent
@@ -82,7 +83,7 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "none, 6 blocks, neither (paper)": {"blending": "none", "num_blocks": 6, **PLAIN},
 }
 """What each changes of BASE; the switches are compared with "none"."""
-METRICS = ("weighted_f1", "macro_f1")
+METRICS: tuple[Metric, ...] = ("weighted_f1", "macro_f1")
 _NUM_RESAMPLES = 2000
 
 

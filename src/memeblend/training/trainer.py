@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -186,7 +186,7 @@ class MemeTrainer(Trainer):
     ) -> Any:
         """The objective's "loss" of a batch."""
         labels = inputs.pop("labels")
-        own = self._prepare_input(self.blending.model_inputs(len(labels)))
+        own: Any = self._prepare_input(self.blending.model_inputs(len(labels)))
         outputs = model(**inputs, **own, branches=self.objective.branch_weights)
         loss = self.objective(outputs.branch_logits, labels)["loss"]
         self.blending.after_forward(outputs.branch_logits, labels)
@@ -281,6 +281,20 @@ class Watch(_Steps):
             temporary.write_text("".join(json.dumps(entry) + "\n" for entry in state.log_history), encoding="utf-8")
 
 
+class _Told(TrainerCallback):
+    """Tells of each epoch's metric, and ends the training where it is told to."""
+
+    def __init__(self, told: Callable[[int, float], bool], metric: str) -> None:
+        self.told = told
+        self.metric = metric
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.told(round(state.epoch or 0), kwargs["metrics"][f"eval_{self.metric}"]):
+            control.should_training_stop = True
+
+
 @dataclass(frozen=True)
 class TrainJob:
     """Everything that training one model needs.
@@ -295,6 +309,7 @@ class TrainJob:
         seed: seed of batches and dropout.
         progress: who watches.
         blending: how branches are kept in balance.
+        told: told of each finished epoch, from 1, and its metric on *select*; where it says so, the training ends.
     """
 
     label: str
@@ -306,6 +321,7 @@ class TrainJob:
     seed: int
     progress: Progress
     blending: Blending = field(default_factory=Blending)
+    told: Callable[[int, float], bool] = lambda epoch, score: False
 
 
 def train(model: PreTrainedModel, job: TrainJob) -> None:
@@ -316,6 +332,7 @@ def train(model: PreTrainedModel, job: TrainJob) -> None:
     settings = job.training
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(job.folder / "tensorboard")  # read by the Trainer's own callback
     callbacks: list[TrainerCallback] = [Watch(job.progress, job.label, job.folder / "metrics.jsonl", settings.metric)]
+    callbacks.append(_Told(job.told, settings.metric))
     if settings.patience:
         callbacks.append(EarlyStoppingCallback(settings.patience))
     trainer = _trainer(
