@@ -24,6 +24,7 @@ INSTALL = 'Install the extra: pip install "memeblend[ray]"'
 _STORE_BYTES = 256 * 2**20
 """Of the object store of a Ray that is started here. Memes travel as files, so little lies in it."""
 _ANSWER_SECONDS = 5.0
+_LONGEST_FOLDER = 25
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -81,7 +82,9 @@ def ray_session(num_workers: int, address: str = "") -> Iterator[None]:
             if address:
                 _join(address)
             else:
-                folder = tempfile.mkdtemp(prefix="mb")  # a socket's whole path may have 107 characters
+                # A socket's whole path may have 107 characters, and Ray adds 70.
+                short = tempfile.gettempdir() if len(tempfile.gettempdir()) <= _LONGEST_FOLDER else "/tmp"
+                folder = tempfile.mkdtemp(prefix="mb", dir=short)
                 _start(num_workers, folder)
             yield
         finally:

@@ -38,6 +38,8 @@ class FitContext:
         progress: who watches.
         fit_groups: duplicate group of each meme to train on [num_fit], kept whole where some are held out; when
             left out, each is a group of its own.
+        told: told of each finished epoch of a neural candidate: the key of its model ("joint", or a label task), the
+            epoch from 1 and the metric on the memes to select by; where it says so, that training ends early.
     """
 
     recipe: Recipe
@@ -51,6 +53,7 @@ class FitContext:
     fitted: Callable[[str], Candidate]
     progress: Progress
     fit_groups: NDArray[np.int64] | None = None
+    told: Callable[[str, int, float], bool] = lambda key, epoch, score: False
 
 
 class Member(Protocol):

@@ -40,7 +40,7 @@ def plan(recipe: Recipe) -> list[Planned]:
                     f"{stem(first[kind])}-{min(number, recipe.copies_of(first[kind]) - 1)}"
                     for kind in starts_from(spec)
                 )
-                planned.append(Planned(f"{stem(spec)}-{number}", number, spec, starts))
+                planned.append(Planned(f"{stem(spec)}-{number}", number, spec.variant(number), starts))
     return planned
 
 

@@ -78,7 +78,7 @@ class Neural(Candidate):
         set_seed(seed)
         model = self._start(context, key, group)
         fit, select = self._datasets(model, context, columns, label)
-        losses = {task.name: context.recipe.loss_of(task.name) for task in group}
+        losses = {task.name: context.recipe.loss_of(task.name, self.spec) for task in group}
         with self._encoders(model, label, context.progress):
             job = TrainJob(
                 label=label,
@@ -89,6 +89,7 @@ class Neural(Candidate):
                 select=select,
                 seed=seed,
                 progress=context.progress,
+                told=partial(context.told, key),
             )
             if isinstance(self.spec, FusionCandidate | AlignCandidate):
                 job = blended(

@@ -12,6 +12,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -121,7 +122,7 @@ class Oscar(Candidate):
             model = self._start(checkpoint, group, context.progress)
             columns = [tasks.index(task) for task in group]
             labels = np.ascontiguousarray(context.fit_labels[:, columns])
-            losses = {task.name: context.recipe.loss_of(task.name) for task in group}
+            losses = {task.name: context.recipe.loss_of(task.name, self.spec) for task in group}
             job = TrainJob(
                 label=self.name if context.recipe.joint else f"{self.name} {key}",
                 folder=context.folder / "training" / file_name(key),
@@ -131,6 +132,7 @@ class Oscar(Candidate):
                 select=self._dataset(select, np.ascontiguousarray(context.select_labels[:, columns])),
                 seed=seed,
                 progress=context.progress,
+                told=partial(context.told, key),
             )
             train(model, job)
             self.models[key] = model

@@ -13,6 +13,7 @@ from memeblend.recipe.loading import dump_recipe, load_pretraining, load_recipe,
 from memeblend.recipe.parts import Training
 from memeblend.recipe.pretraining import Pretraining
 from memeblend.recipe.schema import Recipe
+from memeblend.recipe.search import Search
 
 __all__ = [
     "AlignCandidate",
@@ -22,6 +23,7 @@ __all__ = [
     "NeuralCandidate",
     "Pretraining",
     "Recipe",
+    "Search",
     "TextCandidate",
     "TfidfCandidate",
     "Training",

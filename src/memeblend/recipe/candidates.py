@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from memeblend.recipe.parts import Fraction, NonNegative, Part, Positive, Probability, Training
+from memeblend.recipe.parts import Fraction, Loss, NonNegative, Part, Positive, Probability, Training
 
 Blending = Literal["fixed", "none", "uniform", "offline", "online", "ogm_ge", "modality_dropout"]
 
@@ -51,9 +52,35 @@ class Modulation(Part):
     """Add Gaussian noise of each gradient's own size to the encoders' weights (the GE of the name)."""
 
 
+def _merged(table: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain data with some of it replaced, table by table."""
+    merged = dict(table)
+    for key, value in own.items():
+        before = merged.get(key)
+        both = isinstance(before, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(before, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
 class _Candidate(Part):
     copies: Annotated[int, Field(ge=0, le=9)] = 0
     """How many of this kind, from distinct seeds (the paper's "0" and "1"); 0 takes the recipe's `copies`."""
+    variants: tuple[dict[str, Any], ...] = ()
+    """Fields in which copies differ, one table for each copy in turn; `memeblend tune` writes them."""
+
+    def variant(self, number: int) -> Self:
+        """The specification of a copy, its own fields put in.
+
+        Args:
+            number: the copy's, from 0.
+
+        Raises:
+            ValidationError: the copy's fields don't go together with the others.
+        """
+        if not self.variants:
+            return self
+        own = self.variants[number % len(self.variants)]
+        return type(self).model_validate(_merged(self.model_dump(exclude={"variants"}), own))
 
 
 class NeuralCandidate(_Candidate):
@@ -61,6 +88,8 @@ class NeuralCandidate(_Candidate):
 
     training: Training = Training()
     """Overrides of the recipe's `training`, filled up from it."""
+    losses: dict[str, Loss] = {}
+    """Overrides of the recipe's `losses`, by label task or "default"."""
     head_dropout: Probability = 0.1
     """Dropout inside the classifier heads."""
 

@@ -33,6 +33,7 @@ from memeblend.recipe.parts import (
     Splits,
     Training,
 )
+from memeblend.recipe.search import Search, unknown_fields
 
 MAX_EXHAUSTIVE = 24
 """Most candidates of which every subset can be tried: each further one doubles the work."""
@@ -62,6 +63,7 @@ class Recipe(Part):
     candidates: tuple[CandidateSpec, ...]
     ensemble: Ensemble = Ensemble()
     decisions: Decisions = Decisions()
+    search: Search = Search()
 
     @model_validator(mode="before")
     @classmethod
@@ -96,7 +98,7 @@ class Recipe(Part):
                 f'{MAX_EXHAUSTIVE}; lower copies or set ensemble.method = "greedy"'
             )
         width = self.encoder.tiny.hidden_size
-        for spec in self.candidates:
+        for spec in (copy for one in self.candidates for copy in _copies(one)):
             if self.encoder.source == "tiny" and isinstance(spec, FusionCandidate) and width % spec.num_heads:
                 raise ValueError(
                     f"candidates.fusion.num_heads {spec.num_heads} does not divide encoder.tiny.hidden_size {width}"
@@ -109,6 +111,11 @@ class Recipe(Part):
                     f"candidate {spec.kind} starts from other candidates, but candidates has no "
                     f"{' and no '.join(missing)}; add them or let it start from the encoder"
                 )
+        if self.search.space:
+            positions = {stem(spec): position for position, spec in enumerate(self.candidates)}
+            unknown = list(unknown_fields(self.model_dump(mode="json"), positions))
+            if unknown:
+                raise ValueError("; ".join(unknown))
         return self
 
     def declared(self) -> tuple[LabelTask, ...]:
@@ -121,13 +128,34 @@ class Recipe(Part):
             LabelTask(name, task.kind, task.classes, task.intensity) for name, task in self.label_tasks.items()
         )
 
-    def loss_of(self, label_task: str) -> CrossEntropy | Focal:
-        """Loss of a label task."""
-        return self.losses.get(label_task, self.losses["default"])
+    def loss_of(self, label_task: str, spec: CandidateSpec | None = None) -> CrossEntropy | Focal:
+        """Loss of a label task, and of a candidate where it has its own."""
+        own = spec.losses if isinstance(spec, NeuralCandidate) else {}
+        losses = {**self.losses, **own}
+        return losses.get(label_task, losses["default"])
 
     def copies_of(self, spec: CandidateSpec) -> int:
         """How many candidates of this specification."""
         return spec.copies or (1 if copies_are_alike(spec) else self.copies)
+
+
+def _copies(spec: CandidateSpec) -> list[CandidateSpec]:
+    """A specification's copies where they differ, or itself."""
+    if not spec.variants:
+        return [spec]
+    found: list[CandidateSpec] = []
+    for number, own in enumerate(spec.variants):
+        where = f"candidates.{stem(spec)}.variants[{number}]"
+        try:
+            copy = spec.variant(number)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"{where} {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        fixed = {"kind", "copies", "variants"} & set(own)
+        if fixed or (stem(copy), starts_from(copy)) != (stem(spec), starts_from(spec)):
+            raise ValueError(f"{where} makes it another kind of candidate; give that an entry of its own")
+        found.append(copy)
+    return found
 
 
 def _filled(spec: Any, base: dict[str, Any]) -> Any:

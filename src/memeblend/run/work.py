@@ -61,27 +61,8 @@ def carry_out(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Pa
     """
     with claimed(folder):
         notes: list[str] = []
-        tasks = recipe.only_label_tasks or tuple(task.name for task in manifest.label_tasks)
-        manifest = manifest.with_label_tasks(tasks)
-        progress.start("looking for duplicates", len(manifest))
-        groups = duplicate_groups(
-            manifest, cache_dir=cache_dir, progress=lambda num_done, _total: progress.advance(num_done)
-        )
-        splits = recipe.splits
-        manifest, roles = assign_roles(
-            manifest,
-            groups,
-            fit=splits.fit,
-            select=splits.select,
-            report=splits.report,
-            select_fraction=splits.select_fraction,
-            report_fraction=splits.report_fraction,
-            seed=recipe.seed,
-        )
-        check_labels(manifest, roles)
-        check_losses(recipe, manifest)
-        check_choice(recipe, manifest, roles)
-        check_needs(recipe)
+        work = begin(manifest, recipe, folder, cache_dir=cache_dir, progress=progress)
+        manifest, roles, groups = work.manifest, work.roles, work.groups
         wanted = plan(recipe)
         check_pools(recipe, [one.name for one in wanted] + outside_names(folder, manifest))
         planned = possible(wanted, manifest, notes)
@@ -90,7 +71,6 @@ def carry_out(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Pa
         manifest.write(folder / "manifest.parquet")
         for note in notes:
             progress.say(note)
-        work = _Work(folder, recipe, manifest, roles, groups, cache_dir, progress)
         tables = {one.name: work.train(one) for one in planned}
         _forget_others(folder, {table_path(folder, name, task) for name in tables for task in manifest.label_tasks})
         tables |= outside_tables(folder, manifest, tables, notes)
@@ -100,7 +80,47 @@ def carry_out(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Pa
         return run
 
 
-class _Work:
+def begin(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Path, progress: Progress) -> Work:
+    """Give the memes their roles, and check that the recipe can be carried out on them.
+
+    Args:
+        manifest: labelled memes.
+        recipe: what to do.
+        folder: the run's folder, claimed.
+        cache_dir: where decoded images are kept between runs.
+        progress: who watches.
+
+    Raises:
+        DataError: the memes can't be trained on; every reason at once.
+        RecipeError: the recipe names label tasks or files that there are not.
+        PredictionError: an objective or decisions that these memes don't allow.
+        MissingExtraError: a candidate needs a package that is not installed.
+    """
+    tasks = recipe.only_label_tasks or tuple(task.name for task in manifest.label_tasks)
+    manifest = manifest.with_label_tasks(tasks)
+    progress.start("looking for duplicates", len(manifest))
+    groups = duplicate_groups(
+        manifest, cache_dir=cache_dir, progress=lambda num_done, _total: progress.advance(num_done)
+    )
+    splits = recipe.splits
+    manifest, roles = assign_roles(
+        manifest,
+        groups,
+        fit=splits.fit,
+        select=splits.select,
+        report=splits.report,
+        select_fraction=splits.select_fraction,
+        report_fraction=splits.report_fraction,
+        seed=recipe.seed,
+    )
+    check_labels(manifest, roles)
+    check_losses(recipe, manifest)
+    check_choice(recipe, manifest, roles)
+    check_needs(recipe)
+    return Work(folder, recipe, manifest, roles, groups, cache_dir, progress)
+
+
+class Work:
     """The training of candidates one after the other, with what they share made once."""
 
     def __init__(
@@ -164,11 +184,11 @@ class _Work:
         tasks = self.manifest.label_tasks
         fingerprint = digest(
             self._inputs,
-            planned.spec.model_dump(mode="json", exclude={"copies"}),
+            planned.spec.model_dump(mode="json", exclude={"copies", "variants", "losses"}),
             planned.number,
             recipe.seed,
             recipe.joint,
-            {task.name: recipe.loss_of(task.name).model_dump(mode="json") for task in tasks},
+            {task.name: recipe.loss_of(task.name, planned.spec).model_dump(mode="json") for task in tasks},
             [self._fingerprints[name] for name in planned.starts_from],
             _files_named_by(planned.spec),
         )
@@ -176,6 +196,7 @@ class _Work:
         paths = {task.name: table_path(self.folder, planned.name, task) for task in tasks}
         stage = Stage(self.folder / "stages" / planned.name, fingerprint)
         if not stage.is_done:
+            (self.folder / RUN_FILE).unlink(missing_ok=True)  # of a run whose candidate this was
             for path in paths.values():
                 path.unlink(missing_ok=True)
         with disk_errors(stage.folder):
@@ -186,27 +207,29 @@ class _Work:
         self.costs[planned.name] = CandidateCost(**json.loads((stage.folder / _COST).read_text(encoding="utf-8")))
         return {task.name: PredictionTable.read(paths[task.name], task) for task in tasks}
 
+    def context(self, stage_folder: Path) -> FitContext:
+        """What a candidate is trained with that works in a folder; of the memes that report it has nothing."""
+        memes = self._memes
+        fit, select = (rows_of(self.manifest, self.roles, [role]) for role in ("fit", "select"))
+        return FitContext(
+            recipe=self.recipe,
+            label_tasks=self.manifest.label_tasks,
+            fit=memes.take(fit),
+            fit_labels=self._labels[fit],
+            select=memes.take(select),
+            select_labels=self._labels[select],
+            seed=self.recipe.seed,
+            folder=stage_folder,
+            fitted=self._fitted,
+            progress=self.progress,
+            fit_groups=self.groups[fit],
+        )
+
     def _train(self, planned: Planned, stage_folder: Path) -> None:
         if (stage_folder / "candidate").is_dir():  # killed after all of it was done but the stage's own mark
             return self._clean(stage_folder)
-        memes = self._memes
-        fit, select = (rows_of(self.manifest, self.roles, [role]) for role in ("fit", "select"))
         candidate = make_candidate(planned)
-        candidate.fit(
-            FitContext(
-                recipe=self.recipe,
-                label_tasks=self.manifest.label_tasks,
-                fit=memes.take(fit),
-                fit_labels=self._labels[fit],
-                select=memes.take(select),
-                select_labels=self._labels[select],
-                seed=self.recipe.seed,
-                folder=stage_folder,
-                fitted=self._fitted,
-                progress=self.progress,
-                fit_groups=self.groups[fit],
-            )
-        )
+        candidate.fit(self.context(stage_folder))
         with replacing_folder(stage_folder / "candidate") as temporary:
             candidate.save(temporary)
         return self._clean(stage_folder)
