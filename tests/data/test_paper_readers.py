@@ -180,7 +180,7 @@ class TestMmhs:
         assert "has no text img_text" in found
         assert f"img_resized/{names[6]}.jpg' does not exist" in found
 
-    @pytest.mark.parametrize("text", ["[]", "{", "", "\x00", "[" * 100_000])
+    @pytest.mark.parametrize("text", ["[]", "{", "", "\x00", "[" * 100_000, "[" + "1" * 5_000 + "]"])
     def test_labels_that_are_no_object(self, copy: Any, text: str) -> None:
         folder = copy("mmhs150k")
         (folder / "MMHS150K_GT.json").write_text(text)

@@ -111,9 +111,10 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(_text(path), parse_constant=lambda name: None)
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # JSONDecodeError, or a number of thousands of digits
+        line = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise DataError(
-            f"'{path}' line {error.lineno} is not valid JSON: {error.msg}.",
+            f"'{path}'{line} is not valid JSON: {getattr(error, 'msg', error)}.",
             fix="It may have been cut short: get it again.",
         ) from error
     except RecursionError as error:
