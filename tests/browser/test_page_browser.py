@@ -103,6 +103,43 @@ def test_a_sample_is_one_click(page, address):
     assert page.input_value("#meme-text")
 
 
+def with_state(page, **change):
+    """Lets the page believe that the server can do something else than it does."""
+
+    def change_it(route):
+        route.fulfill(response=(answer := route.fetch()), json=answer.json() | change)
+
+    page.route("**/ui/state", change_it)
+
+
+def test_text_that_the_server_reads_is_filled_in_but_overwrites_nothing(page, address, fitted):
+    with_state(page, ocr=True)
+    lines = [{"text": "a lovely", "confidence": 0.99}, {"text": "thinq", "confidence": 0.4}]
+    held = []
+    page.route("**/ui/read-text", lambda route: held.append(route))  # noqa: PLW0108
+    opened(page, address)
+    for typed in ("", "typed meanwhile"):
+        give(page, "#meme-file", "0.png", fitted.image(0))
+        page.wait_for_selector("#meme-status:has-text('Reading')")
+        page.fill("#meme-text", typed)
+        page.wait_for_timeout(200)
+        held.pop().fulfill(json={"text": "a lovely thinq", "lines": lines})
+        if not typed:
+            page.wait_for_selector("#meme-status:has-text('2 lines of text read, 1 with doubts')")
+        page.wait_for_timeout(200)
+        assert page.input_value("#meme-text") == (typed or "a lovely thinq")
+
+
+def test_an_engine_that_cannot_explain_offers_no_explanation(page, address, fitted):
+    with_state(page, explain=False, gradients=False)
+    opened(page, address)
+    give(page, "#meme-file", "0.png", fitted.image(0))
+    page.click("#ask")
+    page.wait_for_selector("#why")
+    assert "no explanation" in page.inner_text("#why")
+    assert page.locator("#why button").count() == 0
+
+
 @pytest.mark.parametrize(
     ("data", "part"),
     [(b"no image", "not an image"), (half_a_jpeg(), "truncated"), (png_that_announces(20_000, 10_000), "pixels")],

@@ -65,7 +65,8 @@ export function startMeme({ model, state }) {
     say("Reading the text in the image …");
     try {
       const read = await ask("/ui/read-text", { body: { image: await dataUri(file) } });
-      if (mine !== turn || text.value) return;
+      if (mine !== turn) return;
+      if (text.value) return say("Ask the model when the text is right."); // typed while it was read
       text.value = read.text;
       noteText();
       const doubtful = read.lines.filter((line) => line.confidence < 0.8).length;
