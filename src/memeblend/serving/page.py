@@ -34,7 +34,7 @@ from memeblend.serving.tuning import add_tuning
 from memeblend.serving.wires import BODY
 
 PAGE, _BELOW = "/", "/ui/"
-_FOLDER = "page"
+_FOLDER = "static"
 _INDEX = "index.html"
 _MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
