@@ -41,12 +41,13 @@ smoke: $(VENV)/installed  ## limited fits on real memes, where MEMEBLEND_DATA is
 	$(BIN)/python benchmarks/smoke.py
 
 bench: $(VENV)/installed-dev  ## every performance claim, measured here
-	for name in subset_search frozen_features cached_epochs joint_training start_up; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in subset_search frozen_features cached_epochs joint_training start_up contrastive_step; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 MEMEBLEND_DATA ?= ../shared/data
 SETS := imgflip575k cm_memes harmeme memotion1
 pretrain-embedded: $(VENV)/installed-dev  ## the embedded encoder on real memes, some hours; the same command goes on
-	$(BIN)/memeblend pretrain $(addprefix $(MEMEBLEND_DATA)/,$(SETS)) --out embedded-encoder --recipe examples/pretrain-embedded.toml
+	$(BIN)/memeblend pretrain $(addprefix $(MEMEBLEND_DATA)/,$(SETS)) --out embedded-encoder \
+		--recipe examples/pretrain-embedded.toml $(if $(STEPS),--set num_steps=$(STEPS))
 
 clean:
 	rm -rf $(VENV) demo-run

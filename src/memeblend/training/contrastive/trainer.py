@@ -127,7 +127,29 @@ def train_pairs(
     Raises:
         TrainingError: the loss is no number any more.
     """
-    arguments = TrainingArguments(
+    steps = _Steps(settings.max_logit_scale)
+    trainer = PairTrainer(
+        settings=settings,
+        validation=validation,
+        steps=steps,
+        model=model,
+        args=_arguments(settings, folder),
+        train_dataset=fit,
+        eval_dataset=fit,  # the Trainer wants one; `evaluate` reads the validation
+        data_collator=fit.collate,
+        callbacks=[steps, _PairWatch(progress, "pre-training", folder / "metrics.jsonl", "loss")],
+    )
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+    checkpoint = last_checkpoint(folder / "checkpoints")
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    model.eval()
+    return steps.num_empty
+
+
+def _arguments(settings: Pretraining, folder: Path) -> TrainingArguments:
+    checkpointing: dict[str, Any] = {_CHECKPOINTING: settings.gradient_checkpointing}
+    return TrainingArguments(
         output_dir=str(folder / "checkpoints"),
         per_device_train_batch_size=settings.batch_size,
         max_steps=settings.num_steps,
@@ -157,23 +179,5 @@ def train_pairs(
         logging_nan_inf_filter=False,
         report_to=[],
         seed=settings.seed,
-        **{_CHECKPOINTING: settings.gradient_checkpointing},
+        **checkpointing,
     )
-    steps = _Steps(settings.max_logit_scale)
-    trainer = PairTrainer(
-        settings=settings,
-        validation=validation,
-        steps=steps,
-        model=model,
-        args=arguments,
-        train_dataset=fit,
-        eval_dataset=fit,  # the Trainer wants one; `evaluate` reads the validation
-        data_collator=fit.collate,
-        callbacks=[steps, _PairWatch(progress, "pre-training", folder / "metrics.jsonl", "loss")],
-    )
-    for callback in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(callback)
-    checkpoint = last_checkpoint(folder / "checkpoints")
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    model.eval()
-    return steps.num_empty
