@@ -18,6 +18,7 @@ from memeblend.cli.pretrain import pretrain
 from memeblend.cli.push import push
 from memeblend.cli.redteam import redteam
 from memeblend.cli.serve import serve
+from memeblend.cli.tune import tune
 from memeblend.data.sets import READER_NAMES
 
 app = typer.Typer(
@@ -152,6 +153,7 @@ app.command("ocr")(ocr_command)
 app.command()(prepare)
 app.command()(stats)
 app.command()(pretrain)
+app.command()(tune)
 app.command()(push)
 app.command()(policy_command)
 app.command()(serve)

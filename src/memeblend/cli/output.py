@@ -69,9 +69,18 @@ class Bars:
             messages.print(f"{self._label}: done" + (f" ({self._note})" if self._note else ""), markup=False)
         self._bar = None
 
+    def pause(self) -> None:
+        """Leave the screen to others until the next piece of work begins."""
+        self._end()
+        self._bars.stop()
+        for task in list(self._bars.task_ids):
+            self._bars.remove_task(task)
+
     def start(self, label: str, total: int) -> None:
         """A piece of work begins."""
         self._end()
+        if messages.is_terminal:
+            self._bars.start()
         self._label, self._note = label, ""
         self._bar = self._bars.add_task(escape(label), total=total, note="")
         if not messages.is_terminal:

@@ -82,7 +82,7 @@ def _read_to_fit(request: FitRequest, recipe: Recipe) -> Manifest:
             request.data,
             recipe,
             reader=request.reader or None,
-            columns=_columns(request.column),
+            columns=columns_of(request.column),
             skip_bad=request.skip_bad,
             rejected_to=rejected if request.skip_bad else None,
             allow_outside=request.allow_outside,
@@ -164,7 +164,7 @@ def run_doctor(data: Path, reader: str, column: Sequence[str], allow_outside: bo
         diagnosis = diagnose(
             data,
             reader=reader or None,
-            columns=_columns(column),
+            columns=columns_of(column),
             allow_outside=allow_outside,
             notify=_notify,
             progress=bars,
@@ -345,7 +345,7 @@ def read_memes(
     return Manifest.read(
         data,
         reader=reader or None,
-        columns=_columns(column),
+        columns=columns_of(column),
         label_tasks=label_tasks,
         require_label_tasks=False,
         allow_outside=allow_outside,
@@ -391,7 +391,7 @@ def _is_data_set(folder: Path) -> bool:
     return True
 
 
-def _columns(column: Sequence[str]) -> dict[str, str]:
+def columns_of(column: Sequence[str]) -> dict[str, str]:
     pairs = [entry.partition("=") for entry in column]
     wrong = [entry for entry, (_, separator, _) in zip(column, pairs, strict=True) if not separator]
     if wrong:

@@ -143,7 +143,7 @@ class Work:
         self.seconds: dict[str, float] = {}
         self.costs: dict[str, CandidateCost] = {}
         self._fingerprints: dict[str, str] = {}
-        self._inputs = digest(
+        self.inputs = digest(
             _FORMAT,
             manifest.fingerprint,
             roles.to_dict(),
@@ -167,7 +167,7 @@ class Work:
             with replacing_folder(stage_folder / "preprocessor") as temporary:
                 made.save(temporary)
 
-        stage = Stage(self.folder / "stages" / "preprocessor", self._inputs)
+        stage = Stage(self.folder / "stages" / "preprocessor", self.inputs)
         stage.run(work)
         preprocessor = Preprocessor.load(preprocessor_folder(self.folder))
         self.progress.start("reading images", len(self.manifest))
@@ -178,12 +178,16 @@ class Work:
             progress=lambda num_done, _total: self.progress.advance(num_done),
         )
 
+    def make_ready(self) -> None:
+        """Make the preprocessor and decode the images, unless that is done."""
+        self._memes  # noqa: B018 (made when asked for)
+
     def train(self, planned: Planned) -> dict[str, PredictionTable]:
         """Train a candidate unless that is done, and give its prediction tables."""
         recipe = self.recipe
         tasks = self.manifest.label_tasks
         fingerprint = digest(
-            self._inputs,
+            self.inputs,
             planned.spec.model_dump(mode="json", exclude={"copies", "variants", "losses"}),
             planned.number,
             recipe.seed,

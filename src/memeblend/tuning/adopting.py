@@ -1,0 +1,99 @@
+"""What becomes of the trials: the best two as a recipe's copies, all of them as a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from memeblend.files import replacing
+from memeblend.recipe import Recipe
+from memeblend.recipe.candidates import stem
+from memeblend.recipe.search import own_fields, put
+from memeblend.tuning.trials import Trial, ranked
+
+
+def tuned(recipe: Recipe, name: str, trials: Sequence[Trial]) -> tuple[Recipe, list[Trial]]:
+    """The recipe with the best and second-best distinct trials of a stage as the copies "0" and "1" of its candidate.
+
+    Fields of the whole recipe have one value: the best trial's; the second is the best one that shares it. They are
+    searched no more in later stages.
+
+    Args:
+        recipe: the recipe.
+        name: the stage.
+        trials: its trials.
+
+    Returns:
+        The recipe, and the trials that became its copies; one where no other had a value.
+    """
+    best, *others = ranked(trials)
+    wide = _wide(name, best)
+    own = own_fields(name, best.values)
+    second = [
+        trial for trial in others if _wide(name, trial) == wide and own_fields(name, trial.values) not in ({}, own)
+    ]
+    adopted = [best, *second[:1]]
+    data = recipe.model_dump(mode="json")
+    position = [stem(spec) for spec in recipe.candidates].index(name)
+    put(data, name, position, wide)
+    spec = data["candidates"][position]
+    spec["variants"] = [_completed(data, own_fields(name, trial.values)) for trial in adopted] if own else []
+    if len(spec["variants"]) > 1:
+        spec["copies"] = max(recipe.copies_of(recipe.candidates[position]), len(adopted))
+    data["search"]["space"] = {key: space for key, space in data["search"]["space"].items() if key not in wide}
+    return Recipe.model_validate(data), adopted
+
+
+def _wide(name: str, trial: Trial) -> dict[str, Any]:
+    return {key: value for key, value in trial.values.items() if not key.startswith(f"candidates.{name}.")}
+
+
+def _completed(data: Mapping[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A copy's fields, its losses whole: a loss that is only named in part would be the recipe's no more."""
+    if "losses" in own:
+        own["losses"] = {task: {**data["losses"].get(task, {}), **loss} for task, loss in own["losses"].items()}
+    return own
+
+
+def write_table(path: Path, trials: Mapping[str, Sequence[Trial]], adopted: Mapping[str, Sequence[Trial]]) -> None:
+    """Write all trials of a search as a parquet file.
+
+    Columns: stage, trial, state, value, num_epochs, seconds, error, candidate (the copy that it became, or ""), and
+    one for each field, with numbers as numbers and all else as JSON.
+
+    Raises:
+        OutputError: it could not be written.
+    """
+    import pandas as pd
+
+    rows = []
+    for stage, of_stage in trials.items():
+        places = {trial.number: f"{stage}-{place}" for place, trial in enumerate(adopted[stage])}
+        for trial in of_stage:
+            row = {
+                "stage": stage,
+                "trial": trial.number,
+                "state": trial.state,
+                "value": trial.value,
+                "num_epochs": trial.num_epochs,
+                "seconds": trial.seconds,
+                "error": trial.error,
+                "candidate": places.get(trial.number, ""),
+            }
+            rows.append(row | {key: _cell(value) for key, value in trial.values.items()})
+    frame = pd.DataFrame(rows)
+    frame["value"] = frame["value"].astype("float64")
+    for column in frame.columns[8:]:
+        cells = frame[column].dropna()
+        if any(isinstance(cell, str) for cell in cells):
+            frame[column] = frame[column].map(
+                lambda cell: cell if isinstance(cell, str) or cell != cell else repr(cell)
+            )
+    with replacing(path) as temporary:
+        frame.to_parquet(temporary, index=False)
+
+
+def _cell(value: Any) -> Any:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else json.dumps(value)
