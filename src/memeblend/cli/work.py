@@ -150,6 +150,7 @@ def run_demo(out: Path, num_memes: int, json_output: bool) -> None:
     image = next((out / "sample" / "images").iterdir())
     results.print(
         f"Next:\n  memeblend predict {out / 'run'} {image} --text 'what a lovely day'\n"
+        f"  memeblend serve {out / 'run'}\n"
         "  memeblend fit YOUR_DATA --out YOUR_RUN",
         soft_wrap=True,
         markup=False,
