@@ -22,6 +22,7 @@ from memeblend.data.rendering import CaptionDrawer, top_and_bottom
 from memeblend.errors import DataError
 from memeblend.losses.contrastive import fitting_pairs
 from memeblend.recipe.pretraining import Pretraining
+from memeblend.training.contrastive.workers import ALONE, Workers
 from memeblend.training.preprocessing import Preprocessor
 from memeblend.training.progress import Progress
 
@@ -180,6 +181,7 @@ class PairDataset(Dataset[tuple[int, int]]):
         token_ids: of each distinct text.
         preprocessor: normalises pixels and pads texts.
         settings: say which templates are shown with their text, drawn anew in every step.
+        workers: who makes a batch together.
     """
 
     def __init__(
@@ -189,8 +191,10 @@ class PairDataset(Dataset[tuple[int, int]]):
         token_ids: list[list[int]],
         preprocessor: Preprocessor,
         settings: Pretraining,
+        workers: Workers = ALONE,
     ) -> None:
         self.pairs = pairs
+        self.workers = workers
         self.text = pairs.text[rows]
         self.image = pairs.image[rows]
         self.token_ids = token_ids
@@ -211,13 +215,22 @@ class PairDataset(Dataset[tuple[int, int]]):
         return item
 
     def collate(self, items: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
-        """A batch of B pairs with M distinct images, the shortest texts first.
+        """A batch of B pairs, of which b with M distinct images are this worker's part, the shortest texts first.
 
         Returns:
-            input_ids and attention_mask [B, T], pixel_values [M, 3, S, S], image_index [B] (the row of pixel_values
-            that is a pair's image), fits [B, B] (see `fitting_pairs`).
+            input_ids and attention_mask [b, T], pixel_values [M, 3, S, S], image_index [b] (the row of pixel_values
+            that is a pair's image), fits [B, B] (see `fitting_pairs`; the parts of all workers, one after the other).
         """
         items = sorted(items, key=lambda item: len(self.token_ids[self.text[item[0]]]))
+        parts = self.workers.parts(items)
+        batch = self._part(parts[self.workers.rank])
+        everyone = [item for part in parts for item in part]
+        rows = np.array([row for row, _ in everyone], dtype=np.int64)
+        shows_text = torch.tensor([self._random_if_drawn(row, step) is not None for row, step in everyone])
+        text, image = torch.from_numpy(self.text[rows]), torch.from_numpy(self.image[rows])
+        return batch | {"fits": fitting_pairs(text, image, shows_text)}
+
+    def _part(self, items: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
         rows = np.array([row for row, _ in items], dtype=np.int64)
         drawn = [self._drawn(row, step) for row, step in items]
         shown: list[NDArray[np.uint8]] = []
@@ -231,27 +244,28 @@ class PairDataset(Dataset[tuple[int, int]]):
                 blank[number] = len(shown)
             index.append(len(shown))
             shown.append(self.pairs.pixels[number] if picture is None else picture)
-        text = torch.from_numpy(self.text[rows])
-        input_ids, attention_mask = self.preprocessor.pad([self.token_ids[number] for number in text.tolist()])
-        shows_text = torch.tensor([picture is not None for picture in drawn])
+        input_ids, attention_mask = self.preprocessor.pad([self.token_ids[number] for number in self.text[rows]])
         return {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "pixel_values": self.preprocessor.pixel_values(np.stack(shown)),
             "image_index": torch.tensor(index),
-            "fits": fitting_pairs(text, torch.from_numpy(self.image[rows]), shows_text),
         }
 
     def _drawn(self, row: int, step: int) -> NDArray[np.uint8] | None:
         """The pair's template with its text on it, or None where it is shown as it is."""
-        template = self._blanks.get(int(self.image[row]))
-        if template is None or self._drawer is None:
+        random = self._random_if_drawn(row, step)
+        if random is None or self._drawer is None:
+            return None
+        text, template = self.pairs.texts[self.text[row]], self._blanks[int(self.image[row])]
+        return self.preprocessor.transform.apply(self._drawer.draw(template, top_and_bottom(text, random)))
+
+    def _random_if_drawn(self, row: int, step: int) -> np.random.Generator | None:
+        """What the drawing of a pair is drawn from, or None where its image is shown as it is."""
+        if int(self.image[row]) not in self._blanks:
             return None
         random = np.random.default_rng((self.settings.seed, 3, step, row))
-        if random.random() >= self.settings.rendering.share:
-            return None
-        text = self.pairs.texts[self.text[row]]
-        return self.preprocessor.transform.apply(self._drawer.draw(template, top_and_bottom(text, random)))
+        return random if random.random() < self.settings.rendering.share else None
 
 
 def _reduced(path: Path, side: int) -> Image.Image:

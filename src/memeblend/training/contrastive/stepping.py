@@ -17,6 +17,7 @@ from torch import Tensor
 
 from memeblend.losses.contrastive import SamePairs, clip_loss, pair_logits, sigmoid_loss
 from memeblend.models.pair import image_embeds, text_embeds
+from memeblend.training.contrastive.workers import ALONE, Workers
 
 Context = Callable[[], AbstractContextManager[Any]]
 """Makes the context in which the encoders run, such as autocasting to bfloat16."""
@@ -54,19 +55,25 @@ class PairObjective:
 
 
 def backward(
-    model: Any, batch: dict[str, Tensor], objective: PairObjective, chunk_size: int = 0, context: Context = nullcontext
+    model: Any,
+    batch: dict[str, Tensor],
+    objective: PairObjective,
+    chunk_size: int = 0,
+    context: Context = nullcontext,
+    workers: Workers = ALONE,
 ) -> Tensor:
     """Add the gradients of a batch's loss to the model's.
 
     Args:
         model: an encoder of pairs.
-        batch: as `PairDataset.collate` gives it, on the model's device.
+        batch: as `PairDataset.collate` gives it, on the model's device; with several workers this one's part.
         objective: the loss.
         chunk_size: texts and images that are encoded at a time; 0 encodes all at once and only once.
         context: for the encoders; entered anew for every part.
+        workers: who takes the step together; all end with the same gradients.
 
     Returns:
-        The loss, detached.
+        The loss of the whole batch, detached.
     """
 
     def text_part(start: int, end: int) -> Tensor:
@@ -84,17 +91,19 @@ def backward(
             size = -(-num_texts // _TEXT_PARTS)
             text = torch.cat([text_part(at, min(at + size, num_texts)) for at in range(0, num_texts, size)])
             image = image_part(0, num_images)
-        loss = objective(model, text, image, index, fits)
+        loss = objective(model, *workers.join(text, image, index), fits)
         loss.backward()
+        workers.average_gradients(model)
         return loss.detach()
     cached = [
         _Cached(encode, total, chunk_size, context)
         for encode, total in ((text_part, num_texts), (image_part, num_images))
     ]
-    loss = objective(model, cached[0].embeds, cached[1].embeds, index, fits)
+    loss = objective(model, *workers.join(cached[0].embeds, cached[1].embeds, index), fits)
     loss.backward()
     for one in cached:
         one.backward()
+    workers.average_gradients(model)
     return loss.detach()
 
 

@@ -28,6 +28,7 @@ from memeblend.recipe.pretraining import Pretraining
 from memeblend.training.contrastive.pairs import PairBatches, PairDataset
 from memeblend.training.contrastive.stepping import PairObjective, backward
 from memeblend.training.contrastive.validation import Validation
+from memeblend.training.contrastive.workers import ALONE, Workers
 from memeblend.training.progress import Progress
 from memeblend.training.trainer import Watch, has_bf16, last_checkpoint
 
@@ -38,7 +39,8 @@ _CHECKPOINTING = next(  # the Trainer's newer name for it, or the older one
 
 
 class _Steps(TrainerCallback, ExportableState):
-    """Keeps the logit scale in its range, and counts batches in which nothing was to be told apart."""
+    """Keeps the logit scale in its range, counts batches in which nothing was to be told apart, and ends a training
+    that has gone astray."""
 
     def __init__(self, max_logit_scale: float) -> None:
         self.max_logit_scale = max_logit_scale
@@ -50,21 +52,23 @@ class _Steps(TrainerCallback, ExportableState):
         with torch.no_grad():
             kwargs["model"].logit_scale.clamp_(0, math.log(self.max_logit_scale))
 
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        loss = state.log_history[-1].get("loss") if state.log_history else None
+        if loss is not None and not math.isfinite(loss):
+            raise TrainingError(
+                f"The loss was no number any more at step {state.global_step}.",
+                fix="Lower learning_rate or raise warmup_ratio, and start in a new folder.",
+            )
+
     def state(self) -> dict[str, Any]:
         return {"args": {"max_logit_scale": self.max_logit_scale}, "attributes": {"num_empty": self.num_empty}}
 
 
 class _PairWatch(Watch):
     def remark(self, entry: dict[str, float], state: TrainerState) -> str:
-        if "eval_loss" in entry:
-            return f"loss {entry['eval_loss']:.3f}, recall@10 {entry['eval_image_recall@10']:.3f} on held-back pairs"
-        loss = entry.get("loss")
-        if loss is not None and not math.isfinite(loss):
-            raise TrainingError(
-                f"The loss was no number any more at step {state.global_step}.",
-                fix="Lower learning_rate or raise warmup_ratio, and start in a new folder.",
-            )
-        return ""
+        if "eval_loss" not in entry:
+            return ""
+        return f"loss {entry['eval_loss']:.3f}, recall@10 {entry['eval_image_recall@10']:.3f} on held-back pairs"
 
 
 class PairTrainer(Trainer):
@@ -72,8 +76,11 @@ class PairTrainer(Trainer):
 
     objective: PairObjective
 
-    def __init__(self, *, settings: Pretraining, validation: Validation, steps: _Steps, **kwargs: Any) -> None:
+    def __init__(
+        self, *, settings: Pretraining, validation: Validation, steps: _Steps, workers: Workers, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        self.workers = workers
         self.settings = settings
         self.validation = validation
         self.steps = steps
@@ -93,16 +100,15 @@ class PairTrainer(Trainer):
         model.train()
         batch = self._prepare_inputs(inputs)
         self.steps.num_empty += int(batch["fits"].all())
-        return backward(
-            self.model, batch, self.objective, self.settings.chunk_size, partial(self.compute_loss_context_manager)
-        )
+        context = partial(self.compute_loss_context_manager)
+        return backward(self.model, batch, self.objective, self.settings.chunk_size, context, self.workers)
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Scores on the held-back pairs, logged and handed to the callbacks as the Trainer does."""
         with self.compute_loss_context_manager():
-            scores = self.validation.scores(self.model)
+            scores = self.workers.from_first(lambda: self.validation.scores(self.model))
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -116,10 +122,12 @@ def train_pairs(
     settings: Pretraining,
     folder: Path,
     progress: Progress,
+    workers: Workers = ALONE,
 ) -> int:
     """Train an encoder of pairs in place; it ends with the weights of its best validation loss.
 
-    Goes on from the last whole checkpoint in `folder`, if there is one.
+    Goes on from the last whole checkpoint in `folder`, if there is one. With several workers each calls this; the first
+    one writes, and its model alone ends with those weights.
 
     Returns:
         Steps whose batch had nothing to tell apart.
@@ -127,27 +135,31 @@ def train_pairs(
     Raises:
         TrainingError: the loss is no number any more.
     """
+    workers.share_weights(model)
+    is_first = workers.rank == 0
     steps = _Steps(settings.max_logit_scale)
+    watchers = [_PairWatch(progress, "pre-training", folder / "metrics.jsonl", "loss")] if is_first else []
     trainer = PairTrainer(
         settings=settings,
         validation=validation,
         steps=steps,
+        workers=workers,
         model=model,
-        args=_arguments(settings, folder),
+        args=_arguments(settings, folder, is_first),
         train_dataset=fit,
         eval_dataset=fit,  # the Trainer wants one; `evaluate` reads the validation
         data_collator=fit.collate,
-        callbacks=[steps, _PairWatch(progress, "pre-training", folder / "metrics.jsonl", "loss")],
+        callbacks=[steps, *watchers],
     )
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
-    checkpoint = last_checkpoint(folder / "checkpoints")
+    checkpoint = workers.from_first(lambda: last_checkpoint(folder / "checkpoints"))
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     model.eval()
     return steps.num_empty
 
 
-def _arguments(settings: Pretraining, folder: Path) -> TrainingArguments:
+def _arguments(settings: Pretraining, folder: Path, is_first: bool) -> TrainingArguments:
     checkpointing: dict[str, Any] = {_CHECKPOINTING: settings.gradient_checkpointing}
     return TrainingArguments(
         output_dir=str(folder / "checkpoints"),
@@ -163,12 +175,12 @@ def _arguments(settings: Pretraining, folder: Path) -> TrainingArguments:
         bf16=has_bf16(),
         eval_strategy="steps",
         eval_steps=settings.eval_every,
-        save_strategy="steps",
+        save_strategy="steps" if is_first else "no",
         save_steps=settings.eval_every,
         logging_strategy="steps",
         logging_steps=min(50, settings.eval_every),
         save_total_limit=1,
-        load_best_model_at_end=True,
+        load_best_model_at_end=is_first,
         metric_for_best_model="loss",
         greater_is_better=False,
         restore_callback_states_from_checkpoint=True,

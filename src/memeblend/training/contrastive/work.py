@@ -27,6 +27,7 @@ from memeblend.training.contrastive.encoder import image_transform, save_encoder
 from memeblend.training.contrastive.pairs import PairDataset, Pairs, gather
 from memeblend.training.contrastive.trainer import train_pairs
 from memeblend.training.contrastive.validation import Validation
+from memeblend.training.contrastive.workers import ALONE, Workers
 from memeblend.training.encoder import encoder_fingerprint
 from memeblend.training.preprocessing import Preprocessor
 from memeblend.training.progress import Progress, Silent
@@ -45,6 +46,7 @@ def pretrain(
     *,
     progress: Progress | None = None,
     cache_dir: Path | None = None,
+    workers: Workers = ALONE,
 ) -> dict[str, Any]:
     """Pre-train an encoder on pairs of image and text.
 
@@ -57,6 +59,8 @@ def pretrain(
         settings: how.
         progress: who watches.
         cache_dir: where decoded images are kept; None takes the default folder.
+        workers: who trains together; each makes this call, and all must see the same folders. Their number may change
+            from call to call.
 
     Returns:
         What `pretraining.json` holds: data, steps, held-back scores, settings.
@@ -68,8 +72,8 @@ def pretrain(
         TrainingError: the loss is no number any more.
     """
     out, progress = Path(out), progress or Silent()
-    fingerprint = _fingerprint(manifests, settings)
-    if claimed(out, fingerprint):
+    fingerprint = fingerprint_of(manifests, settings)
+    if workers.from_first(lambda: claimed(out, fingerprint)):
         return read_facts(out)
     pairs = gather(manifests, settings.splits, image_transform(settings), cache_dir, progress)
     fit, held_back = pairs.cut(settings.num_validation, settings.seed)
@@ -78,32 +82,36 @@ def pretrain(
         model, preprocessor = start(settings, [pairs.texts[number] for number in np.unique(pairs.text[fit])])
     ids = token_ids(model, preprocessor, pairs.texts)
     validation = Validation(pairs, held_back, ids, preprocessor, settings)
-    dataset = PairDataset(pairs, fit, ids, preprocessor, settings)
-    before = validation.scores(model)
+    dataset = PairDataset(pairs, fit, ids, preprocessor, settings, workers)
+    before = workers.from_first(lambda: validation.scores(model))
     began = time.monotonic()
-    num_empty = train_pairs(model, dataset, validation, settings, out / _WORK, progress)
+    num_empty = train_pairs(model, dataset, validation, settings, out / _WORK, progress, workers)
     seconds = round(time.monotonic() - began, 1)
-    facts = {
-        "format": _FORMAT,
-        "fingerprint": fingerprint,
-        "memeblend": version("memeblend"),
-        "data": _data_facts(pairs, fit, held_back),
-        "encoder": type(model).__name__,
-        "num_parameters": sum(value.numel() for value in model.parameters()),
-        "seconds_of_last_start": seconds,
-        "steps_without_negatives": num_empty,
-        "logit_scale": math.exp(float(_scale(model))),
-        "held_back": {
-            "before": before,
-            "after": validation.scores(model),
-            "chance": validation.chance(),
-            "num_texts": len(validation.token_ids),
-            "num_images": len(validation.pixels),
-        },
-        "settings": settings.model_dump(mode="json"),
-    }
-    _finish(out, model, preprocessor, facts)
-    return facts
+
+    def finished() -> dict[str, Any]:
+        facts = {
+            "format": _FORMAT,
+            "fingerprint": fingerprint,
+            "memeblend": version("memeblend"),
+            "data": _data_facts(pairs, fit, held_back),
+            "encoder": type(model).__name__,
+            "num_parameters": sum(value.numel() for value in model.parameters()),
+            "seconds_of_last_start": seconds,
+            "steps_without_negatives": num_empty,
+            "logit_scale": math.exp(float(_scale(model))),
+            "held_back": {
+                "before": before,
+                "after": validation.scores(model),
+                "chance": validation.chance(),
+                "num_texts": len(validation.token_ids),
+                "num_images": len(validation.pixels),
+            },
+            "settings": settings.model_dump(mode="json"),
+        }
+        _finish(out, model, preprocessor, facts)
+        return facts
+
+    return workers.from_first(finished)
 
 
 def claimed(out: Path, fingerprint: str) -> bool:
@@ -146,7 +154,8 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return dict(facts)
 
 
-def _fingerprint(manifests: Sequence[Manifest], settings: Pretraining) -> str:
+def fingerprint_of(manifests: Sequence[Manifest], settings: Pretraining) -> str:
+    """Digest of the memes, the settings and what is started from; not of how many workers there are."""
     folders = [source for source in (settings.pair.text, settings.pair.image) if Path(source).is_dir()]
     files = [encoder_fingerprint(source) for source in (settings.encoder, *(Encoder(source=one) for one in folders))]
     return digest(_FORMAT, settings.model_dump(mode="json"), [one.fingerprint for one in manifests], files)
