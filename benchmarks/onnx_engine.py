@@ -36,7 +36,7 @@ from memeblend.recipe import load_recipe
 from memeblend.training.preprocessing import Memes
 
 NUM_SAMPLE, ROUNDS, MEMES_A_ROUND, COLD_RUNS = 400, 7, 64, 5
-SETTINGS = ("copies=1", "training.num_epochs=1", "ensemble.method=all", "ensemble.pool=all")
+SETTINGS = ("copies=1", "training.num_epochs=1", "ensemble.method=all")
 COLD = """
 import resource, sys
 from memeblend.cli import main

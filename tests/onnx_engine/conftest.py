@@ -1,5 +1,6 @@
 """A small model of texts and images and its export, shared by the tests of this folder."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 from memeblend import MemeClassifier
 from memeblend.onnx_engine.exporting import export_onnx
 from small_runs import small_data, small_recipe
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))  # for `small_models`
 
 
 @dataclass(frozen=True)
