@@ -50,9 +50,12 @@ MAY_IMPORT = {
     "onnx_engine": {"data", "models", "regions", "training", "candidates", "predictions", "model"},
     "precedents": {"data", "training", "candidates", "model"},
     "redteam": {"recipe", "data", "evaluation", "training", "predictions", "model", "report", "policy"},
+    "scale": {
+        "ray_session", "recipe", "data", "training", "predictions", "policy", "model", "onnx_engine",
+    },
     "cli": {
         "recipe", "data", "evaluation", "training", "regions", "model", "predictions", "precedents", "reporting", "run",
-        "serving", "explain", "redteam", "policy", "onnx_engine", "ray_session", "tuning",
+        "serving", "explain", "redteam", "policy", "onnx_engine", "ray_session", "tuning", "scale",
     },
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "sklearn", "matplotlib", "pandas", "pyarrow")

@@ -40,6 +40,12 @@ ReaderOption = Annotated[str, typer.Option("--reader", help=f"Layout of a data-s
 ColumnOption = Annotated[
     list[str], typer.Option("--column", help="Which column is which, for example image=img_file. May be repeated.")
 ]
+WorkersOption = Annotated[
+    int, typer.Option("--num-workers", min=0, help="Processes of Ray that work (extra ray); 0 works in this one.")
+]
+AddressOption = Annotated[
+    str, typer.Option("--address", help="A running Ray cluster: auto, HOST:PORT or ray://HOST:PORT.")
+]
 OutsideOption = Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the folder of the data.")]
 
 
@@ -128,8 +134,16 @@ def predict(
     ] = None,
     text: Annotated[list[str], typer.Option("--text", help="The text of each image, in order.")] = [],  # noqa: B006
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write to this .csv, .jsonl or .parquet file instead of the screen.")
+        Path | None,
+        typer.Option(
+            "--out", help="Write to this .csv, .jsonl or .parquet file, or for any number of memes into this folder."
+        ),
     ] = None,
+    num_workers: WorkersOption = 0,
+    address: AddressOption = "",
+    piece_rows: Annotated[
+        int, typer.Option("--piece-rows", min=1, help="Memes of a part file, where --out is a folder.")
+    ] = 2000,
     reader: ReaderOption = "",
     column: ColumnOption = [],  # noqa: B006
     allow_outside: OutsideOption = False,
@@ -142,8 +156,26 @@ def predict(
     json_output: JsonOption = False,
 ) -> None:
     """Classify memes: class, probabilities and the members' votes for each label task."""
+    from memeblend.cli.scale import ScoreRequest, is_for_folder, run_score
     from memeblend.cli.work import run_predict
 
+    if is_for_folder(out, num_workers, address):
+        request = ScoreRequest(
+            model,
+            inputs or [],
+            text,
+            out,
+            num_workers,
+            address,
+            piece_rows,
+            reader,
+            column,
+            allow_outside,
+            policy,
+            ocr,
+        )
+        guarded(lambda: run_score(request, json_output))
+        return
     guarded(
         lambda: run_predict(model, inputs or [], text, out, reader, column, allow_outside, policy, ocr, json_output)
     )

@@ -24,6 +24,12 @@ def pretrain(
     recipe: Annotated[Path | None, typer.Option("--recipe", help="TOML file with settings.")] = None,
     settings: Annotated[list[str], typer.Option("--set", help="One setting: dotted.key=value. May be repeated.")] = [],  # noqa: B006 (Typer copies it)
     reader: Annotated[str, typer.Option("--reader", help="Layout of the data-set folders.")] = "",
+    num_workers: Annotated[
+        int, typer.Option("--num-workers", min=0, help="Processes of Ray that work (extra ray); 0 works in this one.")
+    ] = 0,
+    address: Annotated[
+        str, typer.Option("--address", help="A running Ray cluster: auto, HOST:PORT or ray://HOST:PORT.")
+    ] = "",
     allow_outside: Annotated[
         bool, typer.Option("--allow-outside", help="Let image paths leave the folder of the data.")
     ] = False,
@@ -34,7 +40,7 @@ def pretrain(
     """Pre-train an encoder on pairs of image and text, for `fit --set encoder.source=ENCODER`."""
     if source:
         settings = [*settings, f"encoder.source={json.dumps(source)}"]
-    guarded(lambda: _run(data, out, recipe, settings, reader, allow_outside, json_output))
+    guarded(lambda: _run(data, out, recipe, settings, reader, num_workers, address, allow_outside, json_output))
 
 
 def _run(
@@ -43,6 +49,8 @@ def _run(
     recipe: Path | None,
     settings: Sequence[str],
     reader: str,
+    num_workers: int,
+    address: str,
     allow_outside: bool,
     json_output: bool,
 ) -> None:
@@ -65,10 +73,10 @@ def _run(
         )
         for number, path in enumerate(data)
     ]
-    from memeblend.training.contrastive.work import pretrain as carry_out
+    from memeblend.cli.scale import carry_out_pretraining
 
     with quiet_libraries(), Bars() as bars:
-        facts = carry_out(manifests, out, chosen, progress=bars)
+        facts = carry_out_pretraining(manifests, out, chosen, num_workers, address, bars)
     if json_output:
         print_json(facts | {"encoder_folder": str(out)})
     else:

@@ -393,6 +393,11 @@ def _is_data_set(folder: Path) -> bool:
 
 
 def columns_of(column: Sequence[str]) -> dict[str, str]:
+    """Columns by role from options NAME=COLUMN.
+
+    Raises:
+        DataError: one of another form.
+    """
     pairs = [entry.partition("=") for entry in column]
     wrong = [entry for entry, (_, separator, _) in zip(column, pairs, strict=True) if not separator]
     if wrong:
