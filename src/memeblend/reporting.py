@@ -6,11 +6,12 @@ import io
 from collections import Counter
 from typing import Any
 
+import pandas as pd
 from PIL import Image
 
 from memeblend.data.images import load_image
 from memeblend.data.sample import SOURCE as SAMPLE_SOURCE
-from memeblend.errors import ImageError
+from memeblend.errors import ImageError, ModelError
 from memeblend.report import ReportInput, build_report, write_report, wrong_meme_ids
 from memeblend.run import Run
 from memeblend.run.choosing import decision_settings
@@ -61,6 +62,7 @@ def run_report(run: Run) -> dict[str, Any]:
             notes=[*run.notes, *run.chosen.notes],
             synthetic=sources == [SAMPLE_SOURCE],
             seconds=run.seconds,
+            trials=_trials(run),
         )
     )
 
@@ -102,6 +104,18 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
             for name, entry in trained.items()
         },
     }
+
+
+def _trials(run: Run) -> list[dict[str, Any]]:
+    """Rows of the table that a search in the run's folder left, if any."""
+    path = run.folder / "tune" / "trials.parquet"
+    if not path.is_file():
+        return []
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"'{path}' could not be read: {error}.", fix="Remove it to do without.") from error
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def _class_counts(run: Run) -> dict[str, dict[str, dict[str, int]]]:

@@ -7,6 +7,7 @@ from tuning_helpers import RATE, Seen, small_search, with_report_scrambled
 from memeblend.errors import DataError, MissingExtraError, OutputError, RecipeError, TrainingError
 from memeblend.recipe import load_recipe
 from memeblend.run import read_labelled
+from memeblend.training.progress import Silent
 from memeblend.tuning import on_ray, work
 from memeblend.tuning.adopting import tuned, write_table
 from memeblend.tuning.trials import Trial
@@ -50,7 +51,7 @@ def test_a_search_ends_in_a_recipe_and_a_table(data, run_tune, tmp_path):
 def test_labels_of_memes_that_report_change_nothing(data, run_tune, tmp_path):
     recipe = small_search({"candidates.text.training.learning_rate": {"loguniform": [1e-4, 1e-2]}})
     found = run_tune(read_labelled(data, recipe), recipe)
-    other = with_report_scrambled(data, tmp_path / "scrambled")
+    other = with_report_scrambled(data, tmp_path / "scrambled" / data.name)
     manifest = read_labelled(other, recipe)
     assert manifest.fingerprint != read_labelled(data, recipe).fingerprint
     scrambled = run_tune(manifest, recipe, folder="other")
@@ -136,10 +137,11 @@ def test_too_few_memes_to_select_by_are_refused(data, run_tune):
 
 def test_workers_without_ray_say_what_to_install(data, run_tune, monkeypatch):
     recipe = small_search(TFIDF)
-    monkeypatch.setattr(work, "need_ray", lambda why: on_ray_missing(why))
 
-    def on_ray_missing(why):
+    def missing(why):
         raise MissingExtraError(f"{why} need ray.")
+
+    monkeypatch.setattr(work, "need_ray", missing)
 
     with pytest.raises(MissingExtraError, match="Several workers and clusters need ray"):
         run_tune(read_labelled(data, recipe), recipe, num_workers=2)
@@ -148,9 +150,7 @@ def test_workers_without_ray_say_what_to_install(data, run_tune, monkeypatch):
 def test_without_optuna_trials_are_drawn_at_random(data, run_tune, monkeypatch):
     said = []
 
-    class Told(work.Silent if hasattr(work, "Silent") else object):
-        def start(self, label, total): ...
-        def advance(self, num_done, note=""): ...
+    class Told(Silent):
         def say(self, text):
             said.append(text)
 

@@ -2,6 +2,7 @@
 
 import csv
 import random
+import shutil
 
 from memeblend.recipe import load_recipe
 from memeblend.recipe.loading import parse_recipe
@@ -51,8 +52,7 @@ def with_report_scrambled(data, folder):
         random.Random(3).shuffle(labels)
         for row, label in zip(reports, labels, strict=True):
             row[name] = label
-    folder.mkdir()
-    (folder / "pictures").symlink_to(data / "pictures")
+    shutil.copytree(data, folder)
     with (folder / "memes.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()

@@ -72,6 +72,8 @@ class Bars:
     def pause(self) -> None:
         """Leave the screen to others until the next piece of work begins."""
         self._end()
+        if not messages.is_terminal:
+            return
         self._bars.stop()
         for task in list(self._bars.task_ids):
             self._bars.remove_task(task)

@@ -57,7 +57,9 @@ def tune(
     stage: Annotated[
         str, typer.Option("--stage", help="Search this stage alone, such as fusion; otherwise all that have fields.")
     ] = "",
-    num_trials: Annotated[int, typer.Option("--num-trials", min=0, help="Trials of a stage; 0: the recipe's.")] = 0,
+    num_trials: Annotated[
+        int | None, typer.Option("--num-trials", min=1, help="Trials of a stage; otherwise the recipe's.")
+    ] = None,
     sampler: Annotated[str, typer.Option("--sampler", help="tpe or random; otherwise the recipe's.")] = "",
     scheduler: Annotated[str, typer.Option("--scheduler", help="asha or none; otherwise the recipe's.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in the folder.")] = False,

@@ -19,6 +19,7 @@ from memeblend.labels import LabelTask, present_probabilities
 from memeblend.report.blending import blending_traces
 from memeblend.report.choosing import cost_picture, decision_study, pool_scores, weighted_f1_on
 from memeblend.report.given import ROLES, ReportInput
+from memeblend.report.searching import searches
 from memeblend.report.wrong import wrong_memes
 
 FORMAT = 1
@@ -85,7 +86,8 @@ def build_report(given: ReportInput) -> dict[str, Any]:
         the choice), "pools", "costs" (score against milliseconds) and "decisions" (what other ways to decide would
         gain); "means": the weighted F1 of tasks A, B and C on the report role
         by candidate; "table": models by label tasks for both roles; "class_balance", "curves", "blending" (what was
-        estimated of branches: candidate -> quantity -> branch -> epochs and values) and "wrong_memes".
+        estimated of branches: candidate -> quantity -> branch -> epochs and values), "searches" (stage -> its
+        trials) and "wrong_memes".
 
     Raises:
         PredictionError: the tables do not fit together, or a label task has no labels in the report splits.
@@ -117,6 +119,7 @@ def build_report(given: ReportInput) -> dict[str, Any]:
         "class_balance": _class_balance(given),
         "curves": {name: curve for name, log in given.curves.items() if (curve := _curve(log))},
         "blending": blending_traces(given.curves),
+        "searches": searches(given.trials, given.seed),
         "wrong_memes": wrong_memes(report_rows, given.texts),
     }
 

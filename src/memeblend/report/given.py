@@ -47,6 +47,7 @@ class ReportInput:
         notes: sentences about what was left out or assumed.
         synthetic: whether the memes were drawn by a program; the report then says so.
         seconds: time that each step took.
+        trials: rows of the table of trials, where candidates were searched.
 
     Raises:
         PredictionError: a label task without a choice, class counts of the fit splits, or tables of all its members.
@@ -72,6 +73,7 @@ class ReportInput:
     notes: Sequence[str] = ()
     synthetic: bool = False
     seconds: Mapping[str, float] = field(default_factory=dict)
+    trials: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
         problems = []

@@ -66,7 +66,7 @@ def overview(label_tasks: Mapping[str, Mapping[str, Any]]) -> str:
         _rows(axes, list(label_tasks), "weighted F1 on the report role")
         _legend(axes, [("ink", "D", "ensemble"), ("constant", "|", "best constant"), ("soft", "|", "chance")])
 
-    return _svg(draw, height=0.28 * len(label_tasks) + 1.0)
+    return svg(draw, height=0.28 * len(label_tasks) + 1.0)
 
 
 def candidates(entry: Mapping[str, Any]) -> str:
@@ -76,8 +76,8 @@ def candidates(entry: Mapping[str, Any]) -> str:
     members = set(entry["members"]["members"])
 
     def draw(axes: Axes) -> None:
-        axes.axvline(baselines["best_constant"], color=_light("constant"), linewidth=1.2)
-        axes.axvline(baselines["chance"], color=_light("soft"), linewidth=1.0, linestyle=":")
+        axes.axvline(baselines["best_constant"], color=light("constant"), linewidth=1.2)
+        axes.axvline(baselines["chance"], color=light("soft"), linewidth=1.0, linestyle=":")
         for row, (name, found) in enumerate(rows.items()):
             colour = "ink" if name == "ensemble" else kind_of(name)
             marker = "D" if name == "ensemble" else "o"
@@ -90,7 +90,7 @@ def candidates(entry: Mapping[str, Any]) -> str:
              ("soft", ":", "chance")],
         )  # fmt: skip
 
-    return _svg(draw, height=0.25 * len(rows) + 1.0)
+    return svg(draw, height=0.25 * len(rows) + 1.0)
 
 
 def costs(entry: Mapping[str, Any]) -> str:
@@ -105,7 +105,7 @@ def costs(entry: Mapping[str, Any]) -> str:
             [point["milliseconds"] for point in front],
             [point["score"] for point in front],
             where="post",
-            color=_light("line"),
+            color=light("line"),
             linewidth=1.4,
         )
         for point in points:
@@ -114,19 +114,19 @@ def costs(entry: Mapping[str, Any]) -> str:
             style: dict[str, Any] = {"marker": "o", "markersize": 5}
             if point["chosen"]:
                 colour, style = "ink", {"marker": "D", "markersize": 7}
-            face = _light(colour) if len(members) == 1 or point["chosen"] else "none"
-            axes.plot([point["milliseconds"]], [point["score"]], color=_light(colour), markerfacecolor=face, **style)
+            face = light(colour) if len(members) == 1 or point["chosen"] else "none"
+            axes.plot([point["milliseconds"]], [point["score"]], color=light(colour), markerfacecolor=face, **style)
             if len(members) == 1 and point["on_front"]:  # the others' names would lie on each other
                 where = (point["milliseconds"], point["score"])
-                axes.annotate(_shortened(members[0]), where, (4, 3), textcoords="offset points", fontsize=6.5)
+                axes.annotate(shortened(members[0]), where, (4, 3), textcoords="offset points", fontsize=6.5)
         axes.set_xscale("log")
         for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
             ticks(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else ""))
         axes.set(xlabel="milliseconds a meme (as measured)", ylabel=metric_words(entry["members"]["objective"]))
-        axes.grid(color=_light("line"), linewidth=0.5)
+        axes.grid(color=light("line"), linewidth=0.5)
         _legend(axes, [("ink", "D", "chosen"), ("soft", "o", "candidate"), ("soft", "open", "best of its size")])
 
-    return _svg(draw, height=3.0)
+    return svg(draw, height=3.0)
 
 
 def confusion(entry: Mapping[str, Any]) -> str:
@@ -143,7 +143,7 @@ def confusion(entry: Mapping[str, Any]) -> str:
                 share = count / total
                 if count:
                     corner, shade = (said - 0.5, true - 0.5), 0.85 * share
-                    axes.add_patch(Rectangle(corner, 1, 1, facecolor=_light("accent"), alpha=shade))
+                    axes.add_patch(Rectangle(corner, 1, 1, facecolor=light("accent"), alpha=shade))
                 if len(classes) <= _MAX_CLASSES_ANNOTATED:
                     axes.text(said, true, f"{count}\n{share:.0%}", ha="center", va="center", fontsize=8)
         axes.set(xlim=(-0.5, len(classes) - 0.5), ylim=(len(classes) - 0.5, -0.5))
@@ -156,7 +156,7 @@ def confusion(entry: Mapping[str, Any]) -> str:
             axes.spines[side].set_visible(False)
         axes.tick_params(length=0)
 
-    return _svg(draw, height=min(5.5, 1.5 + 0.5 * len(classes)))
+    return svg(draw, height=min(5.5, 1.5 + 0.5 * len(classes)))
 
 
 def class_balance(splits: Mapping[str, Mapping[str, Any]], classes: Sequence[str], ordinal: bool) -> str:
@@ -173,21 +173,20 @@ def class_balance(splits: Mapping[str, Mapping[str, Any]], classes: Sequence[str
             for index, name in enumerate(classes):
                 share = found["counts"][name] / total
                 shade, alpha = colour(index)
-                axes.barh(row, share, left=left, height=0.62, color=_light(shade), alpha=alpha, linewidth=0)
+                axes.barh(row, share, left=left, height=0.62, color=light(shade), alpha=alpha, linewidth=0)
                 if share >= 0.09:
                     axes.text(left + share / 2, row, f"{share:.0%}", ha="center", va="center", fontsize=8)
                 left += share
         labels = [
-            f"{_shortened(split)}\n{found['role']}, {sum(found['counts'].values()):,}"
-            for split, found in splits.items()
+            f"{shortened(split)}\n{found['role']}, {sum(found['counts'].values()):,}" for split, found in splits.items()
         ]
         _rows(axes, labels, "share of memes")
         axes.set_xlim(0, 1)
-        patches = [(colour(index), _shortened(name)) for index, name in enumerate(classes)]
+        patches = [(colour(index), shortened(name)) for index, name in enumerate(classes)]
         _patch_legend(axes, patches[:_MAX_CLASSES_ANNOTATED])
 
     num_legend_rows = -(-min(len(classes), _MAX_CLASSES_ANNOTATED) // _LEGEND_COLUMNS)
-    return _svg(draw, height=0.48 * len(splits) + 0.55 + 0.2 * num_legend_rows)
+    return svg(draw, height=0.48 * len(splits) + 0.55 + 0.2 * num_legend_rows)
 
 
 def curves(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
@@ -205,13 +204,13 @@ def curves(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
                     [x for x, _ in xy],
                     [y for _, y in xy],
                     style,
-                    color=_light(kind_of(name)),
+                    color=light(kind_of(name)),
                     linewidth=1.3,
                     marker="o" if len(xy) == 1 else None,
                     label=name if index < 12 else None,
                 )
             panel.set_ylabel(title)
-            panel.grid(color=_light("line"), linewidth=0.5)
+            panel.grid(color=light("line"), linewidth=0.5)
         axes[-1].set_xlabel("epoch")
         axes[-1].legend(ncols=3, loc="upper center", bbox_to_anchor=(0.45, -0.2), frameon=False, handlelength=1.6)
 
@@ -232,14 +231,14 @@ def blending(traces: Traces) -> str:
                     [x for x, _ in points],
                     [y for _, y in points],
                     ("-", "--", ":", "-.")[tasks.index(task) % 4],
-                    color=_light(kind_of("fusion" if name == "fused" else name)),
+                    color=light(kind_of("fusion" if name == "fused" else name)),
                     linewidth=1.3,
                     marker="o",
                     markersize=3.5,
-                    label=_shortened(branch.replace("/", " ")),
+                    label=shortened(branch.replace("/", " ")),
                 )
             panel.set_ylabel(QUANTITIES[quantity])
-            panel.grid(color=_light("line"), linewidth=0.5)
+            panel.grid(color=light("line"), linewidth=0.5)
         axes[-1].set_xlabel("epoch")
         axes[-1].legend(ncols=3, loc="upper center", bbox_to_anchor=(0.45, -0.25), frameon=False, handlelength=1.6)
 
@@ -252,44 +251,46 @@ def _number_of(candidate: str) -> int:
     return int(digits) if digits.isdigit() else 0
 
 
-def _light(name: str) -> str:
+def light(name: str) -> str:
+    """A colour of the palette by its name, as it is drawn; it follows the reader's scheme."""
     return _LIGHT_AND_DARK[name][0]
 
 
-def _shortened(name: str) -> str:
+def shortened(name: str) -> str:
+    """A name that is short enough for an axis."""
     return name if len(name) <= _MAX_LABEL else name[: _MAX_LABEL - 1] + "…"
 
 
 def _wrapped(name: str) -> str:
     """A class name on two lines at most, broken at underscores and blanks."""
-    return _shortened(name.replace("_", " ")).replace(" ", "\n", 1)
+    return shortened(name.replace("_", " ")).replace(" ", "\n", 1)
 
 
 def _interval(
     axes: Axes, row: int, score: float, interval: Sequence[float], colour: str, marker: str, *, filled: bool = True
 ) -> None:
-    axes.plot(interval, [row, row], color=_light(colour), linewidth=2.2, solid_capstyle="round", alpha=0.55)
-    face = _light(colour) if filled else "none"
+    axes.plot(interval, [row, row], color=light(colour), linewidth=2.2, solid_capstyle="round", alpha=0.55)
+    face = light(colour) if filled else "none"
     axes.plot(
         [score],
         [row],
         marker,
         markersize=5.5,
         markerfacecolor=face,
-        markeredgecolor=_light(colour),
+        markeredgecolor=light(colour),
         markeredgewidth=1.4,
     )
 
 
 def _tick(axes: Axes, row: int, value: float, colour: str) -> None:
-    axes.plot([value, value], [row - 0.32, row + 0.32], color=_light(colour), linewidth=1.8)
+    axes.plot([value, value], [row - 0.32, row + 0.32], color=light(colour), linewidth=1.8)
 
 
 def _rows(axes: Axes, labels: Sequence[str], xlabel: str) -> None:
-    axes.set_yticks(range(len(labels)), [label if "\n" in label else _shortened(label) for label in labels])
+    axes.set_yticks(range(len(labels)), [label if "\n" in label else shortened(label) for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlabel(xlabel)
-    axes.grid(axis="x", color=_light("line"), linewidth=0.5)
+    axes.grid(axis="x", color=light("line"), linewidth=0.5)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
 
@@ -300,7 +301,7 @@ def _legend(axes: Axes, entries: Iterable[tuple[str, str, str]]) -> None:
 
     handles = []
     for colour, mark, words in entries:
-        style: dict[str, Any] = {"color": _light(colour), "label": words, "markersize": 5.5}
+        style: dict[str, Any] = {"color": light(colour), "label": words, "markersize": 5.5}
         if mark in ("-", ":"):
             style["linestyle"] = mark
         else:
@@ -315,7 +316,7 @@ def _patch_legend(axes: Axes, entries: Sequence[tuple[tuple[str, float], str]]) 
 
     # matplotlib fills a legend column by column; classes read row by row.
     by_row = [entry for column in range(_LEGEND_COLUMNS) for entry in entries[column::_LEGEND_COLUMNS]]
-    handles = [Patch(color=_light(shade), alpha=alpha, label=words) for (shade, alpha), words in by_row]
+    handles = [Patch(color=light(shade), alpha=alpha, label=words) for (shade, alpha), words in by_row]
     _place_legend(axes, handles, ncols=_LEGEND_COLUMNS)
 
 
@@ -333,7 +334,8 @@ def _place_legend(axes: Axes, handles: Sequence[Any], ncols: int) -> None:
     )
 
 
-def _svg(draw: Callable[[Axes], None], height: float) -> str:
+def svg(draw: Callable[[Axes], None], height: float) -> str:
+    """Draw on one pair of axes and give the SVG text."""
     return _svg_panels(lambda axes: draw(axes[0]), num_panels=1, height=height)
 
 
@@ -352,7 +354,7 @@ def _svg_panels(draw: Callable[[Sequence[Axes]], None], num_panels: int, height:
 
 
 def _style() -> Any:
-    ink, line = _light("ink"), _light("line")
+    ink, line = light("ink"), light("line")
     return {
         "font.family": ["sans-serif"],
         "font.sans-serif": ["DejaVu Sans"],
@@ -360,7 +362,7 @@ def _style() -> Any:
         "legend.fontsize": 8,
         "axes.labelsize": 8.5,
         "axes.edgecolor": line,
-        "axes.labelcolor": _light("soft"),
+        "axes.labelcolor": light("soft"),
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.axisbelow": True,

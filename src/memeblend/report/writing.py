@@ -14,7 +14,7 @@ from typing import Any
 
 from memeblend.evaluation.intervals import FEW_GROUPS
 from memeblend.files import write_json, write_text
-from memeblend.report import pictures
+from memeblend.report import pictures, searching
 from memeblend.report.building import CONSTANT_ROW
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -87,8 +87,8 @@ def _trained(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _pictures(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Data URIs of all pictures: "overview", "curves" (or None), those of "blending" by candidate, and those of each
-    trained one of "label_tasks"."""
+    """Data URIs of all pictures: "overview", "curves" (or None), those of "blending" by candidate, of "searches" by
+    stage, and those of each trained one of "label_tasks"."""
 
     def uri(draw: Callable[..., str], *args: Any) -> str:
         return _data_uri(draw(*args).encode(), "image/svg+xml")
@@ -102,11 +102,18 @@ def _pictures(report: Mapping[str, Any]) -> dict[str, Any]:
             "class_balance": uri(pictures.class_balance, balance, entry["classes"], ordered),
         }
 
+    def of_search(found: Mapping[str, Any]) -> dict[str, str | None]:
+        return {
+            "parallel": uri(searching.parallel_coordinates, found) if searching.told(found["trials"]) else None,
+            "importance": uri(searching.importance, found) if found["importance"] else None,
+        }
+
     label_tasks = report["label_tasks"]
     return {
         "overview": uri(pictures.overview, label_tasks),
         "curves": uri(pictures.curves, report["curves"]) if report["curves"] else None,
         "blending": {name: uri(pictures.blending, traces) for name, traces in report["blending"].items()},
+        "searches": {name: of_search(found) for name, found in report["searches"].items()},
         "label_tasks": {one["name"]: of_label_task(one["name"], one["found"]) for one in _trained(report)},
     }
 
