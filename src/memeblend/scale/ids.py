@@ -66,7 +66,7 @@ class SeenIds:
             return
         self._spill()
         for path in sorted(self._scratch.iterdir()):
-            yield np.fromfile(path, dtype=f"V{_BYTES}").astype(f"S{_BYTES}")
+            yield np.frombuffer(path.read_bytes(), dtype=f"S{_BYTES}")
 
     def _spill(self) -> None:
         try:

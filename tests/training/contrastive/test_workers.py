@@ -22,7 +22,7 @@ def work(what, size, folder):
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(size)]
 
 
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_loss_and_gradients_are_those_of_one_worker_with_the_whole_batch(tmp_path, size):
     manifest = memes(tmp_path)
     found = work("steps", size, tmp_path)
@@ -59,6 +59,7 @@ def test_alone_nothing_is_gathered():
     assert ALONE.from_first(lambda: 5) == 5
 
 
+@pytest.mark.slow
 def test_two_workers_make_the_encoder_of_one_and_others_go_on(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
