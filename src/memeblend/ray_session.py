@@ -1,11 +1,12 @@
 """Ray for as long as a piece of work takes: started on this machine, or a running cluster joined by its address.
 
-A Ray that is started here listens on the loopback interface alone, asks for a token that is drawn for the session,
+A Ray that is started here listens on the loopback interface alone, asks for a token that is drawn for the process,
 has no dashboard and reports nothing to anyone. It ends with the work, however that ends.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import os
@@ -14,7 +15,8 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -77,6 +79,7 @@ def ray_session(num_workers: int, address: str = "") -> Iterator[None]:
         if ray.is_initialized():
             yield
             return
+        _read_environment_anew()
         folder = None
         try:
             if address:
@@ -93,8 +96,17 @@ def ray_session(num_workers: int, address: str = "") -> Iterator[None]:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def _read_environment_anew() -> None:
+    """Ray reads how to authenticate once, when it is imported, which may have been long ago."""
+    with suppress(ImportError, AttributeError):  # not of its public interface
+        raylet: Any = importlib.import_module("ray._raylet")
+        raylet.Config.initialize("")
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
+@cache
 def _token() -> dict[str, str]:
-    """Loopback is open to every user of the machine, so who joins must know a secret that only we know."""
+    """Loopback is open to every user of the machine, so who joins must know a secret that only this process knows."""
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
