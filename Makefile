@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow test-browser check format smoke bench pretrain-embedded clean
+.PHONY: demo test test-slow test-browser check format smoke bench bench-scale pretrain-embedded clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,9 @@ smoke: $(VENV)/installed  ## limited fits on real memes, where MEMEBLEND_DATA is
 
 bench: $(VENV)/installed-dev  ## every performance claim, measured here
 	for name in subset_search frozen_features cached_epochs joint_training start_up contrastive_step; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+bench-scale: $(VENV)/installed-dev  ## one worker against two, scoring and training; killed workers (extra ray)
+	$(BIN)/python benchmarks/scale_out.py --json
 
 MEMEBLEND_DATA ?= ../shared/data
 SETS := imgflip575k cm_memes harmeme memotion1

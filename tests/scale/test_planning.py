@@ -16,7 +16,7 @@ from memeblend.data.manifest import Manifest
 from memeblend.errors import DataError
 from memeblend.scale import tables as tables_module
 from memeblend.scale.ids import SeenIds, id_digest
-from memeblend.scale.planning import make_plan
+from memeblend.scale.planning import Piece, make_plan
 from memeblend.scale.tables import open_table
 
 TEXTS = ("plain", 'with "quotes"', "two\nlines", "comma, semicolon; tab\t", "हिन्दी 😀", " spaces ", "\r\n", "")
@@ -76,6 +76,7 @@ def test_pieces_hold_the_memes_of_the_whole_table(folder, suffix, size):
     assert found["images"] == whole.table["image"].tolist()
     assert plan.num_rows == 25
     assert [piece.number for piece in plan.pieces] == list(range(-(-25 // size)))
+    assert [Piece.from_dict(json.loads(json.dumps(piece.to_dict()))) for piece in plan.pieces] == list(plan.pieces)
     assert [piece.size for piece in plan.pieces[:-1]] == [size] * (len(plan.pieces) - 1)
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -113,13 +114,11 @@ def test_a_killed_worker_of_a_training_is_replaced(tmp_path):
 def _trainers():
     """Processes of Ray Train's workers."""
     found = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            try:
-                with open(f"/proc/{entry.name}/cmdline", "rb") as stream:
-                    line = stream.read()
-            except OSError:
-                continue
-            if b"RayTrainWorker" in line:
-                found.append(int(entry.name))
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes()
+        except OSError:
+            continue
+        if b"RayTrainWorker" in line:
+            found.append(int(path.parent.name))
     return found

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from memeblend.data.inference import ROLES, find_columns
 from memeblend.data.loose import IMAGE_SUFFIXES
@@ -42,6 +43,16 @@ class Piece:
     first: int
     size: int
     names: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types; `from_dict` is the inverse."""
+        return {**vars(self), "path": str(self.path), "place": list(self.place), "names": list(self.names)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Piece:
+        """The inverse of `to_dict`."""
+        path, place, names = Path(data["path"]), Place(*data["place"]), tuple(data["names"])
+        return cls(data["number"], path, place, data["first"], data["size"], names)
 
 
 @dataclass(frozen=True)

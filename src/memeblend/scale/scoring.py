@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -172,14 +174,13 @@ def _duration(seconds: float) -> str:
 
 
 class _Worker:
-    """What Ray Data keeps alive in each of its processes: a model, and the pieces by number."""
+    """What Ray Data keeps alive in each of its processes: a model. Pieces come as JSON."""
 
-    def __init__(self, settings: ScoreSettings, pieces: Mapping[int, Piece]) -> None:
+    def __init__(self, settings: ScoreSettings) -> None:
         self.scorer = Scorer(settings)
-        self.pieces = pieces
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        found = [self.scorer.score(self.pieces[int(number)]) for number in batch["number"]]
+        found = [self.scorer.score(Piece.from_dict(json.loads(piece))) for piece in batch["piece"]]
         return {name: [one[name] for one in found] for name in found[0]}
 
 
@@ -197,15 +198,18 @@ def _scored_by_workers(
         import ray
         from ray.exceptions import RayError
 
+        # Ray Data sets the level of its own logger anew; this one says only that its bars are off, as they shall be.
+        logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
-        numbers = [{"number": piece.number} for piece in pieces]
-        dataset = ray.data.from_items(numbers, override_num_blocks=min(len(numbers), _MAX_BLOCKS)).map_batches(
+        # Pieces travel as rows: what actors are made with would be lost with the process that made it.
+        items = [{"piece": json.dumps(piece.to_dict())} for piece in pieces]
+        dataset = ray.data.from_items(items, override_num_blocks=min(len(items), _MAX_BLOCKS)).map_batches(
             _Worker,
             batch_size=1,
-            concurrency=min(num_workers, len(pieces)),
+            compute=ray.data.ActorPoolStrategy(size=min(num_workers, len(pieces))),
             num_cpus=1,
-            fn_constructor_args=(settings, {piece.number: piece for piece in pieces}),
+            fn_constructor_args=(settings,),
         )
         try:
             yield from dataset.iter_rows()
