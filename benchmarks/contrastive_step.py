@@ -9,7 +9,7 @@ their text drawn on in both (`--rendered`, 0 as the paper has them); making batc
 Prints `ratio_distinct` = plain step time over ours, `ratio_open_clip` = the rival's over ours, `batch_size`, and
 the recall of held-back pairs after `--seconds` of each one's steps. `memory` holds the growth of the peak memory in MiB
 of a step of 64 pairs, of `--large` at once, and of `--large` with gradient caching in parts of 64, each in a process
-of its own.
+of its own on drawn memes.
 
     python benchmarks/contrastive_step.py [--data DATA] [--seconds 120] [--rendered 0] [--json]
 """
@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import argparse
 import copy
+import gc
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -160,13 +161,31 @@ def recalls(ready: Ready, step: Step, budget: float) -> dict[str, float]:
     return {"num_steps": num_steps} | {name: round(value, 4) for name, value in ready.validation.scores(model).items()}
 
 
-def peak_growth(data: Path | None, folder: Path, batch_size: int, chunk_size: int) -> float:
-    """MiB that the peak memory of this process grows by in a step."""
-    ready = make_ready(data, folder, f"batch_size={batch_size}", f"chunk_size={chunk_size}", "rendering.share=1")
+def peak_growth(folder: Path, batch_size: int, chunk_size: int) -> float:
+    """MiB that this process grows by at most in a step on drawn memes, each with an image of its own."""
+    ready = make_ready(None, folder, f"batch_size={batch_size}", f"chunk_size={chunk_size}", "rendering.share=0")
     batch = next(ready.batches())
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    backward(ready.model.train(), batch, PairObjective("clip", "mask"), chunk_size, nullcontext)
-    return round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, 1)
+    two = ready.dataset.collate([(0, 0), (1, 0)])
+    backward(ready.model.train(), two, PairObjective("clip", "mask"))  # so that room for gradients is there
+    gc.collect()
+    before, highest, done = _resident(), 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal highest
+        while not done.wait(0.002):
+            highest = max(highest, _resident())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    backward(ready.model, batch, PairObjective("clip", "mask"), chunk_size, nullcontext)
+    done.set()
+    watcher.join()
+    return round((highest - before) / 2**20, 1)
+
+
+def _resident() -> int:
+    """Bytes of this process in memory now; the operating system's own peak also counts what came before."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def main() -> None:
@@ -185,7 +204,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.peak:
-            print(json.dumps(peak_growth(data, folder, *options.peak)))
+            print(json.dumps(peak_growth(folder, *options.peak)))
             return
         ready = make_ready(data, folder, f"rendering.share={options.rendered}")
         seconds = step_seconds(ready, {"ours": ours, "plain": plain, "open_clip": open_clip})
@@ -203,16 +222,14 @@ def main() -> None:
             found["recalls_open_clip"] = recalls(ready, open_clip, options.seconds)
     if options.large:
         found["memory"] = {
-            f"{size} in parts of {chunk}" if chunk else f"{size} at once": _peak(root, size, chunk)
+            f"{size} in parts of {chunk}" if chunk else f"{size} at once": _peak(size, chunk)
             for size, chunk in ((64, 0), (options.large, 0), (options.large, 64))
         }
     conclude(found, options.json)
 
 
-def _peak(root: Path | None, batch_size: int, chunk_size: int) -> float:
+def _peak(batch_size: int, chunk_size: int) -> float:
     command = [sys.executable, __file__, "--peak", str(batch_size), str(chunk_size)]
-    if root is not None:
-        command += ["--data", str(root)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 

@@ -89,8 +89,9 @@ class Predictions:
 
     def to_frame(self) -> pd.DataFrame:
         """One row a meme: meme_id, where texts were read ocr_text and ocr_confidence, then for each label task NAME,
-        NAME_p_CLASS for each class, and NAME_votes (the members' classes as JSON). Under a policy also verdict, and NAME_verdict, NAME_calibrated, NAME_low and
-        NAME_high (the interval) of each category, and NAME_set (classes as JSON) of each label task."""
+        NAME_p_CLASS for each class, and NAME_votes (the members' classes as JSON). Under a policy also verdict, and
+        NAME_verdict, NAME_calibrated, NAME_low and NAME_high (the interval) of each category, and NAME_set (classes as
+        JSON) of each label task."""
         columns: dict[str, Any] = {"meme_id": next(iter(self.tables.values())).meme_ids.tolist()}
         if self.read:
             columns["ocr_text"] = [read.text for read in self.read]

@@ -212,7 +212,9 @@ def serve(
     ] = ServeRequest.ocr,
     log_content: Annotated[bool, typer.Option("--log-content", help="Let logs hold the memes' texts.")] = False,
 ) -> None:
-    """Serve a model over HTTP: a page, predictions, explanations, moderation, metrics. MEMEBLEND_API_KEY sets a key that clients need."""
+    """Serve a model over HTTP: a page, predictions, explanations, moderation, metrics.
+
+    MEMEBLEND_API_KEY sets a key that clients need."""
     request = ServeRequest(
         model=model,
         host=host,

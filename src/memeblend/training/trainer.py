@@ -288,9 +288,7 @@ class _Told(TrainerCallback):
         self.told = told
         self.metric = metric
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.told(round(state.epoch or 0), kwargs["metrics"][f"eval_{self.metric}"]):
             control.should_training_stop = True
 

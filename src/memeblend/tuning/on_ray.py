@@ -7,7 +7,6 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import lru_cache
 from typing import Any
 
 from memeblend.ray_session import ray_session
@@ -72,9 +71,13 @@ def _gpu_share() -> float:
     return 1.0 if gpus else 0.0
 
 
-@lru_cache(maxsize=1)
+_makers: list[Maker] = []  # of this process: the last one, so that the memes are read once
+
+
 def _maker(setup: Setup) -> Maker:
-    return Maker(setup)
+    if not _makers or _makers[0].setup != setup:
+        _makers[:] = [Maker(setup)]
+    return _makers[0]
 
 
 def _trial(config: dict[str, Any], setup: Setup) -> None:
