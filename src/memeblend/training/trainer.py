@@ -421,10 +421,9 @@ def _had_stopped(checkpoint: Path, patience: int) -> bool:
 
 
 def has_bf16() -> bool:
-    """Whether this machine computes in bfloat16 faster than in float32."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    """Whether to train in bfloat16: on a GPU that computes in it. Never on a CPU, not even one with AMX: models of the
+    embedded size train slower in it there (docs/log.md), and float32 gives the same model on every CPU."""
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _trackers() -> list[str]:
