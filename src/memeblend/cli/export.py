@@ -40,7 +40,7 @@ def run_export(request: ExportRequest, json_output: bool) -> None:
     if request.format not in FORMATS:
         raise MemeblendError(f"There is no format '{request.format}'; expected {', '.join(FORMATS)}.")
     from memeblend.cli.output import Bars, print_json, quiet_libraries
-    from memeblend.cli.work import read_inputs
+    from memeblend.cli.reading import read_inputs
     from memeblend.onnx_engine.exporting import export_onnx
 
     memes = None if request.data is None else read_inputs([request.data], [])

@@ -58,7 +58,7 @@ def run_ocr(request: OcrRequest, json_output: bool) -> None:
         MissingExtraError: no engine is installed.
     """
     from memeblend.cli.output import messages, print_json, results
-    from memeblend.cli.work import read_inputs
+    from memeblend.cli.reading import read_inputs
     from memeblend.data.ocr.engines import INSTALL, find_engine
     from memeblend.data.storage import SUFFIXES
 

@@ -53,7 +53,7 @@ def run_policy(request: PolicyRequest, json_output: bool) -> None:
         OutputError: the policy could not be written.
     """
     from memeblend.cli.output import messages, print_json, results
-    from memeblend.cli.work import load_model
+    from memeblend.cli.reading import load_model
     from memeblend.policy import Policy, implied
 
     if request.policy is not None and (request.cost or request.out is not None):

@@ -33,7 +33,7 @@ def show(
     """The labelled memes most like the given ones."""
 
     def work() -> None:
-        from memeblend.cli.work import load_model, read_inputs
+        from memeblend.cli.reading import load_model, read_inputs
         from memeblend.precedents import nearest
 
         memes = read_inputs(inputs or [], text)
@@ -62,7 +62,7 @@ def add(
     """Remember more labelled memes."""
 
     def work() -> None:
-        from memeblend.cli.work import load_model
+        from memeblend.cli.reading import load_model
         from memeblend.data.manifest import Manifest
         from memeblend.precedents import add as remember
 
@@ -87,7 +87,7 @@ def relabel(
     """Correct a remembered meme's label."""
 
     def work() -> None:
-        from memeblend.cli.work import load_model
+        from memeblend.cli.reading import load_model
         from memeblend.precedents import relabel as correct
 
         classifier = load_model(model)
@@ -107,7 +107,7 @@ def remove(
     """Forget a meme."""
 
     def work() -> None:
-        from memeblend.cli.work import load_model
+        from memeblend.cli.reading import load_model
         from memeblend.precedents import remove as forget
 
         classifier = load_model(model)

@@ -63,7 +63,7 @@ def run_redteam(request: RedTeamRequest, json_output: bool) -> None:
         MemeblendError: options, budget or memes that can't be.
     """
     from memeblend.cli.output import Bars, messages, print_json, quiet_libraries
-    from memeblend.cli.work import load_model, read_memes
+    from memeblend.cli.reading import load_model, read_memes
     from memeblend.redteam import Settings, choose_memes, red_team
 
     only = tuple(name.strip() for name in request.only.split(",") if name.strip())

@@ -59,7 +59,7 @@ def run_score(request: ScoreRequest, json_output: bool) -> None:
     Raises:
         DataError: options that do not go with a folder; see `memeblend.scale.scoring.score` for more.
     """
-    from memeblend.cli.work import columns_of
+    from memeblend.cli.reading import columns_of
     from memeblend.scale.scoring import score
 
     _check(request)

@@ -89,7 +89,7 @@ def tune(
 
 def _run(request: _Request, json_output: bool) -> None:
     from memeblend.cli.output import Bars, messages, print_json, quiet_libraries
-    from memeblend.cli.work import columns_of
+    from memeblend.cli.reading import columns_of
     from memeblend.data.cache import default_cache_dir
     from memeblend.recipe import load_recipe
     from memeblend.run import read_labelled

@@ -22,10 +22,10 @@ from memeblend.cli.output import (
     results,
     scores_table,
 )
+from memeblend.cli.reading import columns_of, load_model, notify, read_inputs, read_memes
 from memeblend.data.manifest import Manifest
-from memeblend.errors import DataError, ModelError
+from memeblend.errors import DataError
 from memeblend.files import replacing
-from memeblend.labels import LabelTask
 from memeblend.onnx_engine.folder import is_export
 from memeblend.predictions import check_suffix
 from memeblend.recipe import Recipe, dump_recipe, load_recipe, preset_names
@@ -86,15 +86,15 @@ def _read_to_fit(request: FitRequest, recipe: Recipe) -> Manifest:
             skip_bad=request.skip_bad,
             rejected_to=rejected if request.skip_bad else None,
             allow_outside=request.allow_outside,
-            notify=_notify,
+            notify=notify,
         )
         if request.skip_bad and manifest.has_images:
-            manifest = drop_unreadable(manifest, recipe, rejected, notify=_notify)
+            manifest = drop_unreadable(manifest, recipe, rejected, notify=notify)
         if rejected.is_file():
             claim(request.out)
             with replacing(request.out / rejected.name) as temporary:
                 shutil.copyfile(rejected, temporary)
-            _notify(f"what was dropped is listed with reasons in {request.out / rejected.name}")
+            notify(f"what was dropped is listed with reasons in {request.out / rejected.name}")
     return manifest
 
 
@@ -167,7 +167,7 @@ def run_doctor(data: Path, reader: str, column: Sequence[str], allow_outside: bo
             reader=reader or None,
             columns=columns_of(column),
             allow_outside=allow_outside,
-            notify=_notify,
+            notify=notify,
             progress=bars,
         )
     if json_output:
@@ -314,96 +314,3 @@ def run_recipes(name: str, json_output: bool) -> None:
             kinds = ", ".join(f"{recipe.copies_of(spec)} {stem(spec)}" for spec in recipe.candidates)
             table.add_row(preset, recipe.encoder.source, "joint" if recipe.joint else "one model each", kinds)
         results.print(table)
-
-
-def load_model(model: Path, *, exported: bool = False) -> Any:
-    """The model in a folder, or of a run.
-
-    Args:
-        model: the folder.
-        exported: whether an exported model will do.
-
-    Raises:
-        ModelError: it can't be read, or is an exported model where that won't do.
-    """
-    if is_export(model) and not exported:
-        raise ModelError(f"'{model}' is an exported model.", fix="Name the model that it was exported from.")
-    messages.print(f"Loading the model in {model} ...", soft_wrap=True)
-    if is_export(model):
-        from memeblend.onnx_engine.classifier import OnnxClassifier
-
-        return OnnxClassifier.load(model)
-    from memeblend.model import MemeClassifier
-
-    with quiet_libraries():
-        return MemeClassifier.load(model)
-
-
-def read_memes(
-    data: Path, reader: str, column: Sequence[str], allow_outside: bool, label_tasks: Sequence[LabelTask] | None
-) -> Manifest:
-    """A table of memes or a data-set folder, with those of the label tasks that it has labels of; None reads none."""
-    return Manifest.read(
-        data,
-        reader=reader or None,
-        columns=columns_of(column),
-        label_tasks=label_tasks,
-        require_label_tasks=False,
-        allow_outside=allow_outside,
-        notify=_notify,
-    )
-
-
-def read_inputs(
-    inputs: Sequence[Path],
-    texts: Sequence[str],
-    reader: str = "",
-    column: Sequence[str] = (),
-    allow_outside: bool = False,
-    label_tasks: Sequence[LabelTask] | None = None,
-) -> Manifest:
-    """Images with their texts, a folder of images, a table, or a data-set folder; labels only as `label_tasks` says."""
-    from memeblend.data.loose import IMAGE_SUFFIXES, images_in, loose_memes
-
-    if not inputs and not texts:
-        raise DataError("There is nothing to predict.", fix="Name images, a folder or a table, or give a --text.")
-    one = inputs[0] if len(inputs) == 1 else None
-    if one is not None and not one.exists():
-        raise DataError(f"There is no file or folder '{one}'.")
-    if one is not None and one.is_dir() and not _is_data_set(one):
-        found = images_in(one)
-        if not found:
-            raise DataError(f"The folder '{one}' holds neither images nor a table of memes.")
-        return loose_memes(found, texts)
-    if one is not None and (one.is_dir() or one.suffix.lower() not in IMAGE_SUFFIXES):
-        if texts:
-            raise DataError(f"--text goes with images, but '{one}' is a table of memes with its own texts.")
-        return read_memes(one, reader, column, allow_outside, label_tasks)
-    return loose_memes(inputs, texts)
-
-
-def _is_data_set(folder: Path) -> bool:
-    from memeblend.data.readers import recognise
-
-    try:
-        recognise(folder)
-    except DataError:
-        return False
-    return True
-
-
-def columns_of(column: Sequence[str]) -> dict[str, str]:
-    """Columns by role from options NAME=COLUMN.
-
-    Raises:
-        DataError: one of another form.
-    """
-    pairs = [entry.partition("=") for entry in column]
-    wrong = [entry for entry, (_, separator, _) in zip(column, pairs, strict=True) if not separator]
-    if wrong:
-        raise DataError(f"--column {wrong[0]} is not of the form NAME=COLUMN.", fix="Write it like image=img_file")
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def _notify(line: str) -> None:
-    messages.print(line, markup=False, soft_wrap=True)
