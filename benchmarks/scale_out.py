@@ -42,8 +42,8 @@ from memeblend.training.contrastive.encoder import image_transform, start, token
 from memeblend.training.contrastive.pairs import PairBatches, PairDataset, gather
 from memeblend.training.contrastive.stepping import PairObjective, backward
 from memeblend.training.contrastive.work import pretrain
-from memeblend.training.contrastive.workers import Workers
 from memeblend.training.progress import Silent
+from memeblend.training.workers import Workers
 
 NUM_DRAWN = 240
 PIECE_ROWS = 250

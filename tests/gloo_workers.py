@@ -19,8 +19,8 @@ from memeblend.training.contrastive.encoder import image_transform, start, token
 from memeblend.training.contrastive.pairs import PairDataset, gather
 from memeblend.training.contrastive.stepping import PairObjective, backward
 from memeblend.training.contrastive.work import pretrain
-from memeblend.training.contrastive.workers import Workers
 from memeblend.training.progress import Silent
+from memeblend.training.workers import Workers
 from pair_memes import small
 
 CASES = (

@@ -17,8 +17,8 @@ from memeblend.errors import ClusterError, DataError, MemeblendError, RecipeErro
 from memeblend.ray_session import need_ray, ray_session
 from memeblend.recipe.pretraining import Pretraining
 from memeblend.training.contrastive.work import claimed, fingerprint_of, pretrain, read_facts
-from memeblend.training.contrastive.workers import Workers
 from memeblend.training.progress import Progress, Silent
+from memeblend.training.workers import Workers
 
 _MAX_FAILURES = 3
 _PLACE_IN_GROUP = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK")

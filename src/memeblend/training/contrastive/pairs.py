@@ -22,9 +22,9 @@ from memeblend.data.rendering import CaptionDrawer, top_and_bottom
 from memeblend.errors import DataError
 from memeblend.losses.contrastive import fitting_pairs
 from memeblend.recipe.pretraining import Pretraining
-from memeblend.training.contrastive.workers import ALONE, Workers
 from memeblend.training.preprocessing import Preprocessor
 from memeblend.training.progress import Progress
+from memeblend.training.workers import ALONE, Workers
 
 _SHARE_HELD_BACK = 5  # at most one in so many pairs validates
 _TEMPLATE_SIDE = 2  # templates are kept at this multiple of the encoder's side, to draw on

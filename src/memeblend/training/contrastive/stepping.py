@@ -17,7 +17,7 @@ from torch import Tensor
 
 from memeblend.losses.contrastive import SamePairs, clip_loss, pair_logits, sigmoid_loss
 from memeblend.models.pair import image_embeds, text_embeds
-from memeblend.training.contrastive.workers import ALONE, Workers
+from memeblend.training.workers import ALONE, Workers
 
 Context = Callable[[], AbstractContextManager[Any]]
 """Makes the context in which the encoders run, such as autocasting to bfloat16."""

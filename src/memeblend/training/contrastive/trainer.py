@@ -28,9 +28,9 @@ from memeblend.recipe.pretraining import Pretraining
 from memeblend.training.contrastive.pairs import PairBatches, PairDataset
 from memeblend.training.contrastive.stepping import PairObjective, backward
 from memeblend.training.contrastive.validation import Validation
-from memeblend.training.contrastive.workers import ALONE, Workers
 from memeblend.training.progress import Progress
 from memeblend.training.trainer import Watch, has_bf16, last_checkpoint
+from memeblend.training.workers import ALONE, Workers
 
 _ADAM_BETA2, _ADAM_EPSILON = 0.98, 1e-6  # CLIP's
 _CHECKPOINTING = next(  # the Trainer's newer name for it, or the older one

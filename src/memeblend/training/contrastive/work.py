@@ -27,10 +27,10 @@ from memeblend.training.contrastive.encoder import image_transform, save_encoder
 from memeblend.training.contrastive.pairs import PairDataset, Pairs, gather
 from memeblend.training.contrastive.trainer import train_pairs
 from memeblend.training.contrastive.validation import Validation
-from memeblend.training.contrastive.workers import ALONE, Workers
 from memeblend.training.encoder import encoder_fingerprint
 from memeblend.training.preprocessing import Preprocessor
 from memeblend.training.progress import Progress, Silent
+from memeblend.training.workers import ALONE, Workers
 
 FACTS = "pretraining.json"
 """What is known of an encoder that `pretrain` made."""

@@ -9,10 +9,10 @@ import torch
 
 from gloo_workers import CASES, step
 from memeblend.training.contrastive.work import pretrain, read_facts
-from memeblend.training.contrastive.workers import ALONE
+from memeblend.training.workers import ALONE
 from pair_memes import memes, small
 
-SCRIPT = Path(__file__).parents[2] / "gloo_workers.py"
+SCRIPT = Path(__file__).parents[1] / "gloo_workers.py"
 
 
 def work(what, size, folder):
