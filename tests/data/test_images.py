@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -218,3 +219,47 @@ class TestTransform:
             ImageTransform(0, "crop")
         with pytest.raises(ValueError, match="'stretch'"):
             ImageTransform(8, "stretch")
+
+
+def _of_many_scans(number: int) -> bytes:
+    """A progressive JPEG of 25 megapixels whose last scan comes again and again."""
+    data = _saved(Image.new("L", (5000, 5000), 128), "JPEG", progressive=True)
+    begins, ends = data.rfind(b"\xff\xda"), data.rfind(b"\xff\xd9")
+    return data[:ends] + data[begins:ends] * number + data[ends:]
+
+
+def test_scans_without_end_are_refused_before_they_take_minutes() -> None:
+    bomb = _of_many_scans(4000)
+    assert len(bomb) < 300_000
+    began = time.process_time()
+    with pytest.raises(ImageError, match="more than 100 scans"):
+        load_image(bomb)
+    assert time.process_time() - began < 1
+    noise = Image.effect_noise((300, 300), 90).convert("RGB")
+    for progressive in (False, True):
+        assert load_image(_saved(noise, "JPEG", progressive=progressive)).size == (300, 300)
+
+
+@pytest.mark.parametrize(("side", "refused"), [(256, False), (32_768, True)])
+def test_tiles_that_are_larger_than_an_image_may_be_are_refused(side: int, refused: bool) -> None:
+    """A TIFF of 16 x 16 pixels in one tile, which a decoder makes room for as a whole."""
+    data = zlib.compress(bytes(256 * 256))
+    tags = {
+        256: 16,
+        257: 16,
+        258: 8,
+        259: 8,
+        262: 1,
+        277: 1,
+        322: side,
+        323: side,
+        324: 10 + 12 * 10 + 4,
+        325: len(data),
+    }
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    tiff = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
+    if refused:
+        with pytest.raises(ImageError, match="tiles of 1,073,741,824 pixels"):
+            load_image(tiff)
+    else:
+        assert load_image(tiff).size == (16, 16)

@@ -8,6 +8,7 @@ crop cuts off; so an image can be fitted as a whole (`letterbox`) or as CLIP doe
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,6 +24,12 @@ ImageFit = Literal["letterbox", "crop"]
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 _MID_GREY = 128
 _MAX_RATIO = 32
+_MAX_SCANS = 100
+"""A progressive JPEG has some ten; each is a pass over all pixels, and thousands of empty ones fit into kilobytes."""
+_JPEG_BEGINS = b"\xff\xd8"
+_TILE_SIDES = (322, 323)
+_JPEG_MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")
+_END, _SCAN, _WITHOUT_LENGTH = 0xD9, 0xDA, 0xD8
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,11 @@ def load_image(source: str | Path | bytes, limits: ImageLimits = _DEFAULT_LIMITS
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             pixels = image.width * image.height
             if pixels <= limits.max_pixels:
+                _check_work(image, data, name, limits)
                 image.load()
                 return _rgb(_upright(image))
+    except ImageError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{name} announces far more than {limits.max_pixels:,} pixels, which is refused.") from error
     except UnidentifiedImageError as error:
@@ -68,6 +78,33 @@ def load_image(source: str | Path | bytes, limits: ImageLimits = _DEFAULT_LIMITS
     except Exception as error:  # decoders raise nearly anything on broken files
         raise ImageError(f"{name} is truncated or corrupt: {error}.") from error
     raise ImageError(f"{name} has {pixels:,} pixels, more than the {limits.max_pixels:,} that are allowed.")
+
+
+def _check_work(image: Image.Image, data: bytes, name: str, limits: ImageLimits) -> None:
+    """Refuse what takes far more time or memory than its pixels do.
+
+    Raises:
+        ImageError: a JPEG of very many scans, or a TIFF whose tiles are larger than an image may be.
+    """
+    if data.startswith(_JPEG_BEGINS) and _num_scans(data) > _MAX_SCANS:
+        raise ImageError(f"{name} has more than {_MAX_SCANS} scans, as no picture needs.")
+    if image.format == "TIFF":
+        across, down = (int(image.tag_v2.get(side, 0)) for side in _TILE_SIDES)  # type: ignore[attr-defined]
+        if across * down > limits.max_pixels:
+            raise ImageError(f"{name} has tiles of {across * down:,} pixels, more than the image may have.")
+
+
+def _num_scans(data: bytes) -> int:
+    """How often a JPEG goes over its pixels; counts no further than one beyond what is allowed."""
+    place, number = len(_JPEG_BEGINS), 0
+    while number <= _MAX_SCANS and (found := _JPEG_MARKER.search(data, place)):
+        marker, place = found[1][0], found.end()
+        if marker == _END:
+            break
+        if marker != _WITHOUT_LENGTH:
+            place += int.from_bytes(data[place : place + 2], "big")
+        number += marker == _SCAN
+    return number
 
 
 def _read(path: Path, name: str, limits: ImageLimits) -> bytes:
