@@ -78,7 +78,7 @@ from fastapi.testclient import TestClient
 from memeblend.serving.app import create_app
 from memeblend.serving.served import ServedModel
 from memeblend.serving.settings import ServerSettings
-with TestClient(create_app(ServedModel.load(sys.argv[1], "onnx"), ServerSettings())) as client:
+with TestClient(create_app(ServedModel.load(sys.argv[1], "onnx"), ServerSettings()), base_url="http://localhost") as client:
     import base64
     image = base64.b64encode(open(sys.argv[2], "rb").read()).decode()
     answer = client.post("/v1/predict", json={{"memes": [{{"text": "great", "image": image}}]}})
@@ -96,7 +96,8 @@ def test_server_answers_as_with_torch(exported):
     body = {"memes": [{"meme_id": "a", "text": "lovely good thing", "image": image}]}
     answers = {}
     for engine, folder in (("torch", exported.model), ("onnx", exported.folder)):
-        with TestClient(create_app(ServedModel.load(folder, engine), ServerSettings(num_threads=1))) as client:
+        app = create_app(ServedModel.load(folder, engine), ServerSettings(num_threads=1))
+        with TestClient(app, base_url="http://localhost") as client:
             answers[engine] = client.post("/v1/predict", json=body).json()["memes"][0]["label_tasks"]
             model = client.get("/v1/model").json()
             assert model["folder_changed"] is False

@@ -22,6 +22,9 @@ from memeblend.serving.served import ServedModel
 from memeblend.serving.settings import ServerSettings
 from small_runs import small_data, small_recipe
 
+OWN = "http://localhost:8000"
+"""The origin of the page of `client_of`'s server."""
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -48,7 +51,7 @@ def fit_small(folder: Path, kinds: tuple[str, ...]) -> Fitted:
 @contextlib.contextmanager
 def client_of(model, **settings):
     """A client of a server of this model, in the same process."""
-    with TestClient(create_app(model, ServerSettings(**settings))) as client:
+    with TestClient(create_app(model, ServerSettings(**settings)), base_url=OWN) as client:
         yield client
 
 

@@ -209,3 +209,30 @@ def test_a_model_that_is_stuck_or_dead_is_noticed():
         assert dead.fault(60) == "The model's thread has ended."
 
     run(ask())
+
+
+@pytest.mark.parametrize("where", ["at the start", "while it tells of a batch"])
+def test_nobody_waits_for_a_thread_that_has_ended(where):
+    class Broken(Watch):
+        def batch_done(self, num_memes, seconds, waited):
+            raise RuntimeError("broken")
+
+    def prepare():
+        if where == "at the start":
+            raise RuntimeError("broken")
+
+    async def ask():
+        watch = Broken()
+        one = Batcher(echo, max_batch=1, max_wait_s=0, max_queue=9, observer=watch, prepare_thread=prepare)
+        first = asyncio.ensure_future(one.classify([meme(), meme()]))
+        await asyncio.sleep(0)
+        one.start()
+        with pytest.raises(RuntimeError, match="broken"):
+            await first
+        assert one.fault(60) == "The model's thread has ended."
+        with pytest.raises(Refusal, match="started again"):
+            await one.classify([meme()])
+        await one.stop()
+        assert watch.failures == ["broken"]
+
+    run(ask())

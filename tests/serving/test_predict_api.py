@@ -1,6 +1,7 @@
 """`/v1/predict`: the same answers as the model on files, and a refusal in sentences for everything else."""
 
 import json
+import time
 
 import pytest
 from serving_helpers import base64_of, client_of, half_a_jpeg, png_that_announces
@@ -111,7 +112,12 @@ def test_every_problem_of_a_request_is_told_at_once(client, both):
         (b"{", 400, "not JSON"),
         (b"\xff\xfe", 400, "not JSON"),
         (b'{"memes": [{"text": "\\ud800"}]}', 400, "not JSON"),
-        (b"[" * 100_000, 400, "not JSON"),
+        (b"[" * 5_000, 400, "not JSON"),
+        (b"[" * 100_000, 422, "far more values"),
+        (b'{"memes": [' + b"{}," * 100_000 + b"{}]}", 422, "far more values"),
+        (b'{"memes": [' + b"1," * 8_000 + b"1]}", 422, "valid dict"),
+        (b"{" + b'"a":1,' * 60_000 + b'"memes": []}', 422, "far more values"),
+        (b'{"memes": [{"text": "' + b'[{,\\"' * 50_000 + b'"}]}', 422, "characters, more than the 2,000"),
         (b"[]", 422, "should be an object"),
         (b"null", 422, "should be an object"),
         (b"{}", 422, "required"),
@@ -129,6 +135,13 @@ def test_bodies_that_say_nothing_sensible(client, body, status, part):
     answer = client.post("/v1/predict", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == status
     assert part in answer.text
+
+
+def test_a_body_of_tiny_values_is_refused_before_it_is_read(client):
+    body = b'{"memes": [' + b"1," * 195_000 + b"1]}"
+    began = time.process_time()
+    problems_of(client.post("/v1/predict", content=body, headers={"content-type": "application/json"}))
+    assert time.process_time() - began < 1  # telling of each took ten
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def received(connection):
     return found
 
 
-HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 def test_clients_that_hang_are_hung_up_on_and_others_served_meanwhile(text_only):
@@ -55,7 +55,7 @@ def test_clients_that_hang_are_hung_up_on_and_others_served_meanwhile(text_only)
             "says nothing": b"",
             "half a head": HEAD[:30],
             "half a body": HEAD + b'Content-Length: 100\r\n\r\n{"memes": [',
-            "half a second request": b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+            "half a second request": b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
         }
         connections = {name: socket.create_connection(address) for name in hanging}
         for name, sent in hanging.items():
@@ -96,7 +96,7 @@ def test_an_upload_that_is_too_large_is_answered_though_it_goes_on(text_only):
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system can't hang up on them by itself")
 def test_clients_that_take_no_answers_are_hung_up_on(text_only):
-    card = b"GET /v1/model HTTP/1.1\r\nHost: x\r\n\r\n"
+    card = b"GET /v1/model HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with live(text_only.served(), body_timeout_s=1) as (address, server):
         with socket.socket() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -217,3 +217,68 @@ def test_the_command_serves_until_it_is_told_to_end(text_only):
     assert [event["event"] for event in events] == ["start", "ready", "request", "stop"]
     assert "Traceback" not in err
     assert process.returncode in (0, -signal.SIGTERM)
+
+
+BODY = b'{"memes": [{"text": "lovely"}]}'
+IN_PIECES = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def endless(address, begin, part, end=b"", most=64 * 2**20):
+    """Send a beginning, then a part again and again until the server hangs up; its answer and how much was sent."""
+    sent = 0
+    with socket.create_connection(address) as connection:
+        connection.settimeout(20)
+        try:
+            connection.sendall(begin)
+            while sent < most:
+                connection.sendall(part)
+                sent += len(part)
+            connection.sendall(end)
+        except ConnectionError:
+            pass
+        try:
+            return received(connection), sent
+        except ConnectionError:
+            return b"", sent
+
+
+@pytest.mark.parametrize(
+    ("begin", "part"),
+    [
+        (b"GET /" + b"x" * 60_000, b"x" * 16_000),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: ", b"x" * 16_000),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"a: b\r\n" * 3_000),
+        (IN_PIECES + b"5\r\nhello\r\n0\r\n", b"a: b\r\n" * 3_000),
+        (IN_PIECES + b"5\r\nhello\r\n0\r\na: ", b"x" * 16_000),
+        (IN_PIECES + b"5;", b"x" * 16_000),
+    ],
+    ids=["address", "header", "headers", "trailers", "trailer", "beside a size"],
+)
+def test_headers_without_end_are_hung_up_on(text_only_live, begin, part):
+    address, server = text_only_live
+    _, sent = endless(address, begin, part)
+    assert sent < 32 * 2**20  # of which the system's buffers take some
+    until(lambda: not server.server_state.connections)
+    assert ask(address, "/readyz")[0] == 200
+
+
+def test_heads_and_bodies_that_come_in_small_pieces_are_read(text_only_live):
+    address, _ = text_only_live
+    pieces = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n"
+    spaces = b"1\r\n \r\n" * 40_000  # more than a head may have, but all of it sizes of what is there
+    long_head = b"Cookie: " + b"x" * 50_000 + b"\r\n"
+    for sent in (
+        IN_PIECES + pieces,
+        IN_PIECES + spaces + pieces,
+        HEAD + long_head + b"Content-Length: 31\r\n\r\n" + BODY,
+    ):
+        with socket.create_connection(address) as connection:
+            connection.sendall(sent)
+            connection.settimeout(20)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+@pytest.fixture(scope="module")
+def text_only_live(text_only):
+    with live(text_only.served()) as found:
+        yield found

@@ -39,7 +39,8 @@ class ServeRequest:
         threshold: NAME=SCORE of a category of /v1/moderations.
         policy: a policy file that verdicts follow; None leaves all to the model's decisions.
         flag: categories that make an input flagged; none takes all.
-        cors_origin: origins whose pages a browser lets read the answers.
+        cors_origin: origins whose pages a browser lets ask the API and read its answers.
+        allow_host: names that the server goes by beside addresses, localhost and `host`, where there is no key.
         review_folder: where labels given on the page are kept; None leaves them to the person at the page.
         ocr: engine that reads memes without text.
         log_content: whether logs hold the memes' texts.
@@ -60,6 +61,7 @@ class ServeRequest:
     policy: Path | None = None
     flag: Sequence[str] = ()
     cors_origin: Sequence[str] = ()
+    allow_host: Sequence[str] = ()
     review_folder: Path | None = None
     ocr: str = "auto"
     log_content: bool = False
@@ -103,6 +105,7 @@ def run_serve(request: ServeRequest) -> None:
             policy="" if request.policy is None else str(request.policy),
             flagging=tuple(request.flag),
             cors_origins=tuple(request.cors_origin),
+            allowed_hosts=(request.host, *request.allow_host),
             review_folder="" if request.review_folder is None else str(request.review_folder),
             ocr=request.ocr,
             log_content=request.log_content,
@@ -202,7 +205,11 @@ def serve(
         list[str], typer.Option("--flag", help="Only these categories make an input flagged. May be repeated.")
     ] = [],  # noqa: B006
     cors_origin: Annotated[
-        list[str], typer.Option("--cors-origin", help="Let pages of this origin read the answers. May be repeated.")
+        list[str], typer.Option("--cors-origin", help="Let pages of this origin ask the API. May be repeated.")
+    ] = [],  # noqa: B006
+    allow_host: Annotated[
+        list[str],
+        typer.Option("--allow-host", help="A name that this server goes by; of use without a key. May be repeated."),
     ] = [],  # noqa: B006
     review_folder: Annotated[
         Path | None, typer.Option("--review-folder", help="Keep labels given on the page here, as a table fit reads.")
@@ -231,6 +238,7 @@ def serve(
         policy=policy,
         flag=flag,
         cors_origin=cors_origin,
+        allow_host=allow_host,
         review_folder=review_folder,
         ocr=ocr,
         log_content=log_content,

@@ -14,12 +14,12 @@ from typing import TypeVar
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from memeblend import __version__
 from memeblend.labels import with_derived
 from memeblend.serving import requests, schemas
+from memeblend.serving.callers import ApiCors, Callers
 from memeblend.serving.describing import describe
 from memeblend.serving.explaining import Explainer
 from memeblend.serving.logs import log
@@ -94,17 +94,12 @@ def create_app(model: ServedModel, settings: ServerSettings) -> FastAPI:
 
 def _middleware(service: Service, open_files: tuple[str, ...]) -> list[Middleware]:
     settings = service.settings
-    wires = [Middleware(Telemetry, metrics=service.metrics, settings=settings, paths=PATHS)]
+    wires = [
+        Middleware(Telemetry, metrics=service.metrics, settings=settings, paths=PATHS),
+        Middleware(Callers, settings=settings, open_paths=(HEALTH, READY)),
+    ]
     if settings.cors_origins:
-        wires.append(
-            Middleware(
-                CORSMiddleware,
-                allow_origins=list(settings.cors_origins),
-                allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-                expose_headers=["X-Request-ID", "Retry-After"],
-            )
-        )
+        wires.append(Middleware(ApiCors, origins=settings.cors_origins))
     if settings.api_key:
         wires.append(Middleware(KeyCheck, key=settings.api_key, open_paths=(HEALTH, READY, *open_files)))
     return [*wires, Middleware(Bodies, settings=settings)]

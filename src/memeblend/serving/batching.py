@@ -98,8 +98,10 @@ class Batcher:
         self.prepare_thread = prepare_thread
         self.num_places_taken = 0
         self._waiting: deque[_Waiting] = deque()
+        self._open: set[_Job] = set()
         self._changed = threading.Condition()
         self._stopping = False
+        self._broken: Exception | None = None
         self._seconds_a_meme = _SECONDS_A_MEME_AT_FIRST
         self._busy_since: float | None = None
         self._thread = threading.Thread(target=self._work, name="memeblend-model", daemon=True)
@@ -119,7 +121,7 @@ class Batcher:
         """Why no meme would be answered now, in a sentence; "" when all is well."""
         if self._stopping:
             return "The server is stopping."
-        if not self._thread.is_alive():
+        if self._broken is not None or not self._thread.is_alive():
             return "The model's thread has ended."
         since = self._busy_since
         if since is not None and time.monotonic() - since > stuck_after_s:
@@ -154,22 +156,44 @@ class Batcher:
         When the waiting task is cancelled, memes that no batch has taken yet are dropped.
 
         Raises:
-            Refusal: the server is stopping.
-            Exception: whatever the model raised on one of these memes alone.
+            Refusal: the server is stopping, or its model's thread has ended (503).
+            Exception: whatever the model raised on one of these memes alone, or what has ended its thread.
         """
         loop = asyncio.get_running_loop()
         job = _Job(loop, loop.create_future(), [None] * len(memes), len(memes))
         with self._changed:
             if self._stopping:
                 raise Refusal(503, "stopping", "The server is stopping.", retry_after_s=1)
+            if self._broken is not None:
+                raise Refusal(503, "broken", "The model's thread has ended; the server has to be started again.")
+            self._open.add(job)
             self._waiting.extend(_Waiting(meme, job, position) for position, meme in enumerate(memes))
             self._changed.notify()
         try:
             return await job.done
         finally:
             job.abandoned = True
+            with self._changed:
+                self._open.discard(job)
 
     def _work(self) -> None:
+        try:
+            self._read_all()
+        except Exception as error:
+            self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        """Answer all who wait for a thread that ends though nobody told it to."""
+        with self._changed:
+            self._broken = error
+            jobs = list(self._open)
+            self._waiting.clear()
+        for job in jobs:
+            job.error = job.error or error
+            _hand_over(job.loop, [job])
+        self.observer.batch_failed(error)
+
+    def _read_all(self) -> None:
         self.prepare_thread()
         while (batch := self._gather()) is not None:
             if batch:

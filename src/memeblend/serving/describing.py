@@ -21,11 +21,13 @@ _REFERENCE = "#/components/schemas/{model}"
 _REFUSALS = {
     "400": "The body is not what its content type says.",
     "401": "The key is missing or wrong.",
+    "403": "A page of another origin may not send this.",
     "404": "There is no such path.",
     "405": "The path does not know this method.",
     "408": "The body took too long to arrive.",
     "413": "The body is too large.",
     "415": "The content type is not one that is read.",
+    "421": "The server does not go by the name that it was asked for by.",
     "422": "The request says something that can't be served; every problem is listed.",
     "429": "The queue is full; `Retry-After` says when to come back.",
     "500": "Something unforeseen; the server's log knows more.",
@@ -35,7 +37,7 @@ _REFUSALS = {
 }
 _OF_TEXTS = "texts"
 """Name of the example without an image."""
-_OF_READING = ("400", "408", "413", "415", "422", "429", "500", "504")
+_OF_READING = ("400", "403", "408", "413", "415", "422", "429", "500", "504")
 _RETRY = {"Retry-After": {"description": "Seconds after which to try again.", "schema": {"type": "integer"}}}
 
 
@@ -99,7 +101,7 @@ def _completed(
             statuses = (
                 (*_OF_READING, "503", *(["501"] if path == explain else [])) if method == "post" else ("500", "503")
             )
-            _add_refusals(operation, [*statuses, "401"] if settings.api_key else statuses)
+            _add_refusals(operation, [*statuses, "401" if settings.api_key else "421"])
             if settings.api_key and path.startswith(("/v1/", "/metrics")):
                 operation["security"] = [{"key": []}]
     paths["/metrics"]["get"]["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}

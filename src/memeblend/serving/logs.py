@@ -37,7 +37,8 @@ class JsonLines(logging.Formatter):
             entry["at"] = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
             if self.with_content:
                 entry["error_message"] = str(error)
-        return json.dumps(entry, ensure_ascii=False, default=str)
+        # ASCII alone: texts of memes could else command the terminal that shows them, or end a line.
+        return json.dumps(entry, default=str)
 
 
 def log(level: int, event: str, error: BaseException | None = None, **fields: Any) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -27,6 +29,10 @@ from memeblend.serving.settings import ServerSettings
 
 _FORM_FIELDS = ("image", "text", "meme_id")
 _NOT_FETCHED = "is an address; remote images are never fetched, so send the image itself in base64"
+_SPARE_TOKENS, _TOKENS_A_MEME = 8_000, 16
+_MARKS = (b'"', b",", b"[", b"{")
+# A text that does not end takes all that is left and is never tried again, so a body is gone through once.
+_JSON_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[,\[{]', re.DOTALL)
 _Request = TypeVar("_Request", bound=BaseModel)
 _Meme = TypeVar("_Meme", bound=MemeIn)
 
@@ -37,7 +43,7 @@ def predict_json(body: bytes, settings: ServerSettings) -> list[Upload]:
     Raises:
         Refusal: it is no JSON (400), or says something it can't say (422).
     """
-    request = validated(PredictRequest, body)
+    request = validated(PredictRequest, body, settings)
     _check_number(len(request.memes), "memes", settings)
     return _collected(
         lambda problems: [
@@ -59,7 +65,7 @@ def meme_json(kind: type[_Meme], body: bytes, settings: ServerSettings) -> tuple
     Raises:
         Refusal: it is no JSON (400), or says something it can't say (422).
     """
-    asked = validated(kind, body)
+    asked = validated(kind, body, settings)
     (upload,) = _collected(
         lambda problems: [
             Upload(
@@ -152,7 +158,7 @@ def moderation_json(body: bytes, settings: ServerSettings) -> list[Upload]:
     Raises:
         Refusal: it is no JSON (400), or says something it can't say (422).
     """
-    given = validated(ModerationRequest, body).input
+    given = validated(ModerationRequest, body, settings).input
     if isinstance(given, str):
         given = [given]
     _check_number(len(given), "input", settings)
@@ -186,12 +192,13 @@ def _of_parts(parts: Sequence[TextPart | ImagePart], settings: ServerSettings, p
     return Upload("0", _text(text, "input", settings, problems), image, "input", has_text)
 
 
-def validated(kind: type[_Request], body: bytes) -> _Request:
+def validated(kind: type[_Request], body: bytes, settings: ServerSettings) -> _Request:
     """A JSON body as a model of what is asked.
 
     Raises:
         Refusal: it is no JSON (400), or says something it can't say (422).
     """
+    _check_values(body, settings)
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
@@ -199,6 +206,20 @@ def validated(kind: type[_Request], body: bytes) -> _Request:
         if faults[0]["type"] == "json_invalid":
             raise Refusal(400, "bad_json", f"The body is not JSON: {faults[0]['msg']}.") from error
         raise _invalid([Problem(_place(fault["loc"]), fault["msg"]) for fault in faults]) from error
+
+
+def _check_values(body: bytes, settings: ServerSettings) -> None:
+    """Millions of tiny values in one body would be as many Python objects, or faults to tell of: minutes, gigabytes.
+
+    Raises:
+        Refusal: there are more than any request needs (422).
+    """
+    most = _SPARE_TOKENS + _TOKENS_A_MEME * settings.max_memes
+    if sum(body.count(mark) for mark in _MARKS) <= most:
+        return  # the marks in texts, too
+    if len(list(islice(_JSON_TOKEN.finditer(body), most + 1))) > most:
+        what = f"holds far more values than a request of the {settings.max_memes} memes that are allowed needs"
+        raise _invalid([Problem("body", what)])
 
 
 def _place(location: Sequence[int | str]) -> str:

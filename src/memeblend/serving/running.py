@@ -19,16 +19,20 @@ _MAX_CONNECTIONS = 1000
 _BACKLOG = 1024
 _KEEP_ALIVE_S = 15
 _GRACE_S = 5
+_HEAD_BYTES = 64 * 1024
+_HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which waits for a request's headers forever, with an end to that.
+    """uvicorn's protocol, which waits for headers forever and takes any number of them, with an end to that.
 
-    The time is the attribute `head_timeout_s`, set by `protocol_with`.
+    The time is the attribute `head_timeout_s`, set by `protocol_with`. The size is that of what arrives on end and is
+    no body: headers, their continuation behind a body in pieces, or what stands beside the sizes of its pieces.
     """
 
     head_timeout_s: float
     _head_timer: asyncio.TimerHandle | None = None
+    _num_without_body = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected and has to say what it wants."""
@@ -37,14 +41,30 @@ class PatientProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come; those of a next request have to become a whole head in time."""
+        self._num_without_body += len(data)
         super().data_received(data)
+        if self._num_without_body > _HEAD_BYTES and not self.transport.is_closing():
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
         if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
             self._await_head()
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
         self._stop_waiting()
+        self._num_without_body = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._num_without_body = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._num_without_body = 0
+        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""

@@ -29,7 +29,9 @@ class ServerSettings:
         image_limits: what an image may be before it is decoded.
         num_threads: threads of the model; 0 takes every core but one, which connections and decoding need.
         api_key: key that clients have to send; "" asks for none.
-        cors_origins: origins whose pages a browser lets read the answers; none by default.
+        cors_origins: origins whose pages a browser lets ask the API and read its answers; none by default.
+        allowed_hosts: names that the server goes by, beside addresses and localhost, where there is no key; "*" takes
+            every name, which lets pages of the web in that have theirs lead here.
         thresholds: category -> score from which `/v1/moderations` says yes; others follow the model's decision.
         policy: policy file that verdicts follow and that a page may rewrite; "" leaves all to the model's decisions.
         flagging: categories that make `/v1/moderations` say `flagged`; empty takes all.
@@ -54,6 +56,7 @@ class ServerSettings:
     num_threads: int = 0
     api_key: str = field(default="", repr=False)
     cors_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     thresholds: Mapping[str, float] = field(default_factory=dict)
     policy: str = ""
     flagging: tuple[str, ...] = ()

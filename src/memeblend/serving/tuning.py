@@ -111,7 +111,7 @@ def add_tuning(router: APIRouter, service: Service) -> None:
 
     def asked(request: Request) -> dict[str, Any]:
         requests.check_json(request)
-        return requests.validated(PolicyRequest, request.scope[BODY]).policy
+        return requests.validated(PolicyRequest, request.scope[BODY], service.settings).policy
 
     @router.get("/ui/policy")
     async def state() -> PolicyState:

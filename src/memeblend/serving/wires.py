@@ -35,6 +35,10 @@ _LINGER_S = 2.0
 _LINGER_BYTES = 256 * 2**20
 
 
+class _SlowReader(Exception):
+    """A client that does not take its answer."""
+
+
 @dataclass
 class Notes:
     """What is written down of a request.
@@ -118,12 +122,15 @@ class Telemetry:
                 headers["cache-control"] = "no-store"
                 await send(message)  # headers are but kept until the body comes
                 return
-            async with asyncio.timeout(self.settings.body_timeout_s):
-                await send(message)
+            try:
+                async with asyncio.timeout(self.settings.body_timeout_s):
+                    await send(message)
+            except TimeoutError as error:
+                raise _SlowReader from error
 
         try:
             await self.app(scope, receive, observed)
-        except TimeoutError:
+        except _SlowReader:
             notes.reason = "slow_reader"
         except Exception as error:
             log(logging.ERROR, "unforeseen error", error, request_id=notes.request_id)
