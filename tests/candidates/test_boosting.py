@@ -157,8 +157,8 @@ def test_the_released_codes_settings_are_a_preset():
     assert (boosting.engine, boosting.features, boosting.patience) == ("xgboost", ("fused",), 0)
     assert (boosting.num_trees, boosting.max_depth, boosting.learning_rate) == (800, 7, 0.03)
     assert {one.kind for one in recipe.candidates} == {"text", "image", "fusion", "boosting"}
-    paper = load_recipe("memotion3")
-    assert recipe.encoder == paper.encoder
+    paper = load_recipe("memotion3-direct")
+    assert recipe.encoder == paper.encoder.model_copy(update={"image_fit": "crop"})
     assert recipe.losses == paper.losses
     assert not recipe.joint
     assert [one for one in recipe.candidates if one.kind != "boosting"] == list(paper.candidates[:3])

@@ -134,9 +134,8 @@ def test_plan_numbers_copies_and_names_starts():
     recipe = load_recipe("memotion3")
     starts = {one.name: one.starts_from for one in plan(recipe)}
     assert list(starts) == [
-        "text-0", "image-0", "fusion-0", "fusion_unblended-0", "oscar-0", "text-1", "image-1", "fusion-1", "oscar-1",
+        "text-0", "image-0", "oscar-0", "text-1", "image-1", "fusion-0", "fusion_unblended-0", "fusion-1", "oscar-1",
     ]  # fmt: skip
     assert starts["oscar-1"] == ("image-1",)
-    assert starts["fusion-1"] == ("text-1", "image-1")
-    assert starts["fusion_unblended-0"] == ("text-0", "image-0")
+    assert starts["fusion-1"] == starts["fusion_unblended-0"] == ("text-0", "text-1", "image-0", "image-1")
     assert starts["text-0"] == ()

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from memeblend.candidates.making import load_candidate
 from memeblend.candidates.neural import Neural
+from memeblend.candidates.starting import Starter
 from memeblend.data.manifest import Manifest
 from memeblend.training import trainer as trainer_module
 from memeblend.training.encoder import make_preprocessor
@@ -68,14 +69,14 @@ def parted(model):
 @each_kind
 def test_frozen_encoders_run_once_and_stay_as_they_start(kind, joint, manifest, memes, tmp_path, encoded, monkeypatch):
     started = []
-    start = Neural._start
+    start = Starter.model
 
     def noted(*args):
         model = start(*args)
         started.append(parted(model))
         return model
 
-    monkeypatch.setattr(Neural, "_start", noted)
+    monkeypatch.setattr(Starter, "model", noted)
     # One seed for all: separate models then start from one encoder, as they do from a checkpoint.
     monkeypatch.setattr("memeblend.candidates.neural.set_seed", lambda seed: torch.manual_seed(5))
     candidate = Neural(f"{kind}_frozen-0", spec_of(kind, "frozen"))

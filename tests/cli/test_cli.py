@@ -114,7 +114,8 @@ def test_report_is_written_anew(fitted):
 
 def test_recipes():
     assert "memotion3" in call("recipes").stdout
-    assert set(as_json(call("recipes", "--json"))) == {"boosting-as-released", "clip", "memotion3", "tiny"}
+    overlays = {"memotion3-as-released", "memotion3-direct"}
+    assert set(as_json(call("recipes", "--json"))) == {"boosting-as-released", "clip", "memotion3", "tiny"} | overlays
     assert "num_epochs = 15" in call("recipes", "memotion3").stdout
 
 

@@ -7,7 +7,6 @@ from memeblend.errors import RecipeError
 from memeblend.recipe import Recipe, dump_recipe, load_recipe, preset_names
 from memeblend.recipe.candidates import NEURAL_KINDS
 from memeblend.recipe.loading import parse_recipe
-from memeblend.recipe.parts import Focal
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -17,18 +16,28 @@ def test_a_preset_is_valid_and_survives_its_own_text(name):
     assert parse_recipe(tomllib.loads(dump_recipe(recipe)), name) == recipe
 
 
-def test_memotion3_is_the_paper():
-    recipe = load_recipe("memotion3")
-    by_kind = {spec.kind: spec for spec in reversed(recipe.candidates)}
-    assert not recipe.joint
-    assert isinstance(recipe.loss_of("humorous"), Focal)
-    assert recipe.loss_of("sentiment").kind == "cross_entropy"
-    fusion = by_kind["fusion"]
-    assert (fusion.num_blocks, fusion.num_heads, fusion.residual, fusion.norm) == (6, 8, False, False)
-    assert fusion.text_state == "eos"
-    assert fusion.training.learning_rate == 2e-6
-    assert by_kind["text"].lstm_hidden_size == 512
-    assert by_kind["text"].training.num_epochs == 15
+def test_overlays_change_what_they_name_and_nothing_else(tmp_path):
+    paper, released = load_recipe("memotion3").model_dump(), load_recipe("memotion3-as-released").model_dump()
+    changed = {key for key in paper if paper[key] != released[key]}
+    assert changed == {"name", "encoder", "losses", "pretraining", "candidates"}
+    (tmp_path / "mine.toml").write_text('base = "theirs.toml"\n[set]\n"candidates.text.copies" = 3\nseed = 4\n')
+    (tmp_path / "theirs.toml").write_text('base = "tiny"\nname = "theirs"\n')
+    mine, tiny = load_recipe(tmp_path / "mine.toml", ["joint=false"]), load_recipe("tiny")
+    assert (mine.name, mine.seed, mine.joint) == ("mine", 4, False)
+    by_kind = {spec.kind: spec for spec in mine.candidates}
+    assert by_kind["text"].copies == 3
+    assert mine.candidates[0] == tiny.candidates[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['base = "tiny"\nseed = 3\n', 'base = "it.toml"\n', "base = 4\n", 'base = "tiny"\nset = 3\n'],
+    ids=["another key", "itself", "no name", "no table"],
+)
+def test_an_overlay_that_says_something_else_is_refused(tmp_path, text):
+    (tmp_path / "it.toml").write_text(text)
+    with pytest.raises(RecipeError, match="is an overlay, which says base"):
+        load_recipe(tmp_path / "it.toml")
 
 
 def test_all_problems_are_reported_at_once_with_suggestions():

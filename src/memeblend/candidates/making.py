@@ -9,8 +9,10 @@ from pathlib import Path
 from memeblend.candidates.base import Candidate, Planned
 from memeblend.errors import ModelError
 from memeblend.recipe.candidates import (
+    AlignCandidate,
     BoostingCandidate,
     CandidateSpec,
+    FusionCandidate,
     ImageCandidate,
     KnnCandidate,
     LinearCandidate,
@@ -28,7 +30,7 @@ def plan(recipe: Recipe) -> list[Planned]:
     """The recipe's candidates in the order in which they can be trained: all copies "0", then all copies "1".
 
     One that starts from a kind takes that kind's first entry of the recipe, in the copy of its own number or else
-    the last.
+    the last; one that starts from the best of it comes after all its copies.
     """
     first: dict[str, CandidateSpec] = {spec.kind: spec for spec in reversed(recipe.candidates)}
     specs = sorted(recipe.candidates, key=lambda spec: _depth(spec, first))
@@ -36,12 +38,26 @@ def plan(recipe: Recipe) -> list[Planned]:
     for number in range(max(recipe.copies_of(spec) for spec in specs)):
         for spec in specs:
             if number < recipe.copies_of(spec):
-                starts = tuple(
-                    f"{stem(first[kind])}-{min(number, recipe.copies_of(first[kind]) - 1)}"
-                    for kind in starts_from(spec)
-                )
-                planned.append(Planned(f"{stem(spec)}-{number}", number, spec.variant(number), starts))
-    return planned
+                every = isinstance(spec, FusionCandidate | AlignCandidate) and spec.start == "best"
+                starts = []
+                for kind in starts_from(spec):
+                    last = recipe.copies_of(first[kind]) - 1
+                    numbers = range(last + 1) if every else [min(number, last)]
+                    starts += [f"{stem(first[kind])}-{one}" for one in numbers]
+                planned.append(Planned(f"{stem(spec)}-{number}", number, spec.variant(number), tuple(starts)))
+    return _after_their_starts(planned)
+
+
+def _after_their_starts(planned: list[Planned]) -> list[Planned]:
+    """The candidates in this order, but each after those that it starts from."""
+    ordered: list[Planned] = []
+    left = list(planned)
+    while left:
+        done = {one.name for one in ordered}
+        ready = next(one for one in left if done.issuperset(one.starts_from))
+        left.remove(ready)
+        ordered.append(ready)
+    return ordered
 
 
 def _depth(spec: CandidateSpec, first: Mapping[str, CandidateSpec]) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -20,16 +20,17 @@ from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter
 from safetensors import SafetensorError
 from torch import nn
-from transformers import CLIPConfig, set_seed
+from transformers import set_seed
 
 from memeblend.candidates.base import Candidate, FitContext
 from memeblend.candidates.blending import blended, first_weights, supervised
-from memeblend.errors import ModelError, RecipeError
+from memeblend.candidates.starting import NEURAL_FILE, PREDICT_BATCH, NeuralSpec, Starter
+from memeblend.errors import ModelError
 from memeblend.files import digest, file_name, write_json
 from memeblend.labels import LabelTask
-from memeblend.models import build_model, from_branches, load_model
+from memeblend.models import build_model, load_model
 from memeblend.models.base import EncoderModel
-from memeblend.models.config import MemeConfig, StatesType
+from memeblend.models.config import MemeConfig
 from memeblend.models.lora import Adapters
 from memeblend.recipe.candidates import AlignCandidate, FusionCandidate, ImageCandidate, TextCandidate
 from memeblend.training.encoder import load_encoder
@@ -39,10 +40,6 @@ from memeblend.training.preprocessing import Memes
 from memeblend.training.progress import Progress
 from memeblend.training.trainer import BatchedDataset, MemeDataset, TrainJob, predict_probabilities, train
 
-NeuralSpec = TextCandidate | ImageCandidate | FusionCandidate | AlignCandidate
-_FILE = "neural.json"
-_PREDICT_BATCH = 64
-
 
 class Neural(Candidate):
     """A candidate made of one model for all label tasks, or one for each.
@@ -50,7 +47,8 @@ class Neural(Candidate):
     Args:
         name: kind and number.
         spec: its part of the recipe.
-        starts_from: for one that starts from uni-modal candidates, the text and the image candidate's name.
+        starts_from: for one that starts from uni-modal candidates, their names: a text and an image candidate, or all
+            of them to take the best of.
     """
 
     def __init__(self, name: str, spec: NeuralSpec, starts_from: Sequence[str] = ()) -> None:
@@ -67,23 +65,24 @@ class Neural(Candidate):
         """Train each model from its start; see `train` for stopping and resuming."""
         tasks = context.label_tasks
         groups = {"joint": tasks} if context.recipe.joint else {task.name: (task,) for task in tasks}
+        starter = Starter(self.name, self.spec, self.starts_from, context)
         for key, group in groups.items():
-            label = self.name if context.recipe.joint else f"{self.name} {key}"
-            self.models[key] = self._fit_one(context, key, group, label)
+            self.models[key] = self._fit_one(context, key, group, starter)
 
-    def _fit_one(self, context: FitContext, key: str, group: tuple[LabelTask, ...], label: str) -> EncoderModel:
+    def _fit_one(self, context: FitContext, key: str, group: tuple[LabelTask, ...], starter: Starter) -> EncoderModel:
+        label = self.name if context.recipe.joint else f"{self.name} {key}"
         columns = [context.label_tasks.index(task) for task in group]
         labels = np.ascontiguousarray(context.fit_labels[:, columns])
         seed = int(digest(context.seed, self.name, key), 16) % 2**31
         set_seed(seed)
-        model = self._start(context, key, group)
+        model = starter.model(key, group, self.models)
         fit, select = self._datasets(model, context, columns, label)
         losses = {task.name: context.recipe.loss_of(task.name, self.spec) for task in group}
         with self._encoders(model, label, context.progress):
             job = TrainJob(
                 label=label,
                 folder=context.folder / "training" / file_name(key),
-                training=self.spec.training,
+                training=self.spec.training.of(key),
                 objective=make_objective(group, losses, labels, self._branches()),
                 fit=fit,
                 select=select,
@@ -110,21 +109,6 @@ class Neural(Candidate):
         if self.spec.encoders == "lora":
             Adapters(model, self.spec.lora_rank)
         return model
-
-    def _start(self, context: FitContext, key: str, group: tuple[LabelTask, ...]) -> EncoderModel:
-        clip = load_encoder(context.recipe.encoder, context.fit.preprocessor)
-        try:
-            config = _config(self.spec, clip.config, group)
-        except ValueError as error:
-            raise RecipeError(
-                f"Candidate '{self.name}' does not fit the encoder '{context.recipe.encoder.source}': {error}."
-            ) from error
-        if not self.starts_from:
-            return build_model(self.spec.kind, config, clip)
-        text, image = (context.fitted(name) for name in self.starts_from)
-        assert isinstance(text, Neural), "fusion starts from neural candidates"
-        assert isinstance(image, Neural), "fusion starts from neural candidates"
-        return from_branches(self.spec.kind, config, text.models[key], image.models[key])
 
     def _branches(self) -> dict[str, float]:
         """The branches that are trained, with their weights (paper equation 7)."""
@@ -184,13 +168,13 @@ class Neural(Candidate):
             dataset: BatchedDataset = self._dataset(memes, labels)
             if self.spec.encoders == "frozen" and memes.cache_dir is not None:
                 dataset = state_dataset(model, memes, labels)
-            found |= predict_probabilities(model, dataset, _PREDICT_BATCH)
+            found |= predict_probabilities(model, dataset, PREDICT_BATCH)
         return found
 
     def save(self, folder: Path) -> None:
         """Each model in Hugging Face's own layout, in a folder of its own."""
         write_json(
-            folder / _FILE,
+            folder / NEURAL_FILE,
             {
                 "kind": self.spec.kind,
                 "models": list(self.models),
@@ -205,7 +189,7 @@ class Neural(Candidate):
     def load(cls, name: str, folder: Path) -> Neural:
         """The inverse of `save`; models are ready to predict, on the GPU where there is one."""
         try:
-            settings = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+            settings = json.loads((folder / NEURAL_FILE).read_text(encoding="utf-8"))
             candidate = cls(name, _SPEC.validate_python(settings["spec"]))
             candidate.supervised = bool(settings.get("supervised", settings["spec"].get("blending") == "fixed"))
             for position, key in enumerate(settings["models"]):
@@ -217,25 +201,3 @@ class Neural(Candidate):
 
 
 _SPEC: TypeAdapter[NeuralSpec] = TypeAdapter(Annotated[NeuralSpec, Field(discriminator="kind")])
-
-
-def _config(spec: NeuralSpec, clip_config: CLIPConfig, label_tasks: Sequence[LabelTask]) -> MemeConfig:
-    """The model's configuration from the candidate's part of the recipe."""
-    states: StatesType = "bfloat16" if spec.encoders == "frozen" else "float32"
-    match spec:
-        case TextCandidate():
-            own: dict[str, Any] = {"lstm_hidden_size": spec.lstm_hidden_size, "num_heads": 1}
-        case FusionCandidate():
-            own = {
-                "num_blocks": spec.num_blocks,
-                "num_heads": spec.num_heads,
-                "residual": spec.residual,
-                "norm": spec.norm,
-                "attention_dropout": spec.dropout,
-                "text_state": spec.text_state,
-            }
-        case AlignCandidate():
-            own = {"projection_size": spec.projection_size, "num_hidden": spec.num_hidden, "num_heads": 1}
-        case _:
-            own = {"num_heads": 1}  # only fusion has heads; the paper's 8 need not divide another's width
-    return MemeConfig(clip_config, label_tasks, head_dropout=spec.head_dropout, encoder_states=states, **own)

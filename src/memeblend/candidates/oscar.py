@@ -126,7 +126,7 @@ class Oscar(Candidate):
             job = TrainJob(
                 label=self.name if context.recipe.joint else f"{self.name} {key}",
                 folder=context.folder / "training" / file_name(key),
-                training=self.spec.training,
+                training=self.spec.training.of(key),
                 objective=make_objective(group, losses, labels, {"fused": 1.0}),
                 fit=self._dataset(fit, labels, self.spec.training.token_dropout),
                 select=self._dataset(select, np.ascontiguousarray(context.select_labels[:, columns])),

@@ -25,6 +25,8 @@ class MemeConfig(PreTrainedConfig):
         head_dropout: dropout inside every classifier head.
         lstm_hidden_size: width of the BiLSTM in each direction; the text encoder's width when left out.
         lstm_layers: layers of the BiLSTM.
+        lstm_packed: whether the BiLSTM stops at each text's end. The paper's released code lets it read the padding
+            too, so that predictions depend on how far a batch is padded.
         num_blocks: self-attention blocks of the fusion.
         num_heads: attention heads of each block.
         residual: add each block's input to its output. The paper removed this.
@@ -55,6 +57,7 @@ class MemeConfig(PreTrainedConfig):
         head_dropout: float = 0.1,
         lstm_hidden_size: int | None = None,
         lstm_layers: int = 2,
+        lstm_packed: bool = True,
         num_blocks: int = 6,
         num_heads: int = 8,
         residual: bool = False,
@@ -77,6 +80,7 @@ class MemeConfig(PreTrainedConfig):
         self.head_dropout = head_dropout
         self.lstm_hidden_size = self.text_width if lstm_hidden_size is None else lstm_hidden_size
         self.lstm_layers = lstm_layers
+        self.lstm_packed = lstm_packed
         self.num_blocks = num_blocks
         self.num_heads = num_heads
         self.residual = residual

@@ -41,7 +41,7 @@ class MultiModalClassifier(EncoderModel):
         """A model that starts from trained uni-modal ones (paper section 4); their weights are copied.
 
         Args:
-            config: of the new model; the BiLSTM's size is taken from `text`.
+            config: of the new model; what concerns the BiLSTM is taken from `text`.
             text: trained on the same label tasks.
             image: trained on the same label tasks.
 
@@ -51,6 +51,7 @@ class MultiModalClassifier(EncoderModel):
         config = copy.deepcopy(config)
         config.lstm_hidden_size = text.config.lstm_hidden_size
         config.lstm_layers = text.config.lstm_layers
+        config.lstm_packed = text.config.lstm_packed
         model = cls(config)
         for name, branch, start in (("text", model.text, text), ("image", model.image, image)):
             if start.config.label_tasks != config.label_tasks:

@@ -33,12 +33,14 @@ class PackedLstm(nn.LSTM):
 class TextBranch(nn.Module):
     """Text encoder, heads on its pooled state, and heads on a BiLSTM over all its states; logits are summed.
 
-    The BiLSTM reads packed sequences, so a prediction does not depend on how far its batch was padded.
+    The BiLSTM reads packed sequences, so a prediction does not depend on how far its batch was padded; unless
+    `lstm_packed` says otherwise.
     """
 
     def __init__(self, config: MemeConfig) -> None:
         super().__init__()
         self.states_type = config.encoder_states
+        self.packed = config.lstm_packed
         self.text_model = CLIPTextModel._from_config(config.text_config)
         self.lstm = PackedLstm(
             config.text_width, config.lstm_hidden_size, config.lstm_layers, batch_first=True, bidirectional=True
@@ -63,7 +65,8 @@ class TextBranch(nn.Module):
     def logits(self, states: ClipStates, attention_mask: Tensor) -> LabelTaskLogits:
         """Each label task's logits x_t [B, num_classes] from the texts' states and mask [B, T]."""
         pooled = self.pooled_heads(states.pooled)
-        sequence = self.sequence_heads(self.lstm.final_states(states.tokens, attention_mask.sum(dim=1)))
+        counted = attention_mask if self.packed else torch.ones_like(attention_mask)
+        sequence = self.sequence_heads(self.lstm.final_states(states.tokens, counted.sum(dim=1)))
         return {name: pooled[name] + sequence[name] for name in pooled}
 
 

@@ -160,7 +160,9 @@ def load_tokenizer(source: str | Path, *, needs_end: bool = True) -> PreTrainedT
     return tokenizer
 
 
-def encode(tokenizer: TextTokenizer, texts: Sequence[str], max_length: int) -> list[list[int]]:
+def encode(
+    tokenizer: TextTokenizer, texts: Sequence[str], max_length: int, *, keep_end: bool = True
+) -> list[list[int]]:
     """Token ids of each text from begin to end token, unpadded.
 
     A text that spells a special token (say "<eos>") is read as the characters it is made of.
@@ -168,16 +170,17 @@ def encode(tokenizer: TextTokenizer, texts: Sequence[str], max_length: int) -> l
     Args:
         tokenizer: from `train_tokenizer`, `load_tokenizer` or `SavedTokenizer.load`.
         texts: any texts.
-        max_length: longest result; a longer text is cut on the right and keeps its end token.
+        max_length: longest result; a longer text is cut on the right.
+        keep_end: whether a text that is cut keeps its end token, with one token of its own less.
     """
     if not texts:
         return []
     backend = tokenizer.backend_tokenizer
     # Set for each call, as transformers does, which sets them otherwise when it is asked itself.
     backend.encode_special_tokens = True
-    backend.enable_truncation(max_length, direction=tokenizer.truncation_side)
+    backend.enable_truncation(max_length + (not keep_end), direction=tokenizer.truncation_side)
     backend.no_padding()
-    return [encoding.ids for encoding in backend.encode_batch(list(texts), add_special_tokens=True)]
+    return [encoding.ids[:max_length] for encoding in backend.encode_batch(list(texts), add_special_tokens=True)]
 
 
 def pad(token_ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,8 @@ from pydantic import Field, PositiveInt, model_validator
 
 from memeblend.recipe.parts import Fraction, Loss, NonNegative, Part, Positive, Probability, Training
 
+FROM_UNI_MODAL = ("uni-modal", "best")
+"""Values of a multi-modal candidate's `start` that take its encoders from text and image candidates."""
 Blending = Literal["fixed", "none", "uniform", "offline", "online", "ogm_ge", "modality_dropout"]
 
 
@@ -105,15 +107,26 @@ class EncoderCandidate(NeuralCandidate):
     """Rank of the adapters when `encoders` is "lora"; their scale is alpha / rank with alpha = 2 rank."""
 
 
-class TextCandidate(EncoderCandidate):
+class _UniModalCandidate(EncoderCandidate):
+    start: str = "encoder"
+    """"encoder" (the recipe's); a stage of `pretraining`; the folder of a fitted candidate of this kind; or a folder or
+    hub id of a CLIP. What does not come from there starts anew, which is printed."""
+    chain: bool = False
+    """In a recipe with joint = false, let the first label task start from `start` and each other one from the first
+    (Task A, then Task C); otherwise each starts from `start`."""
+
+
+class TextCandidate(_UniModalCandidate):
     """CLIP-text: a head on the pooled end token plus a head on a two-layer BiLSTM, logits summed (figure 1a)."""
 
     kind: Literal["text"]
     lstm_hidden_size: PositiveInt = 128
     """Width of the BiLSTM in each direction."""
+    lstm_packed: bool = True
+    """Whether the BiLSTM stops at a text's end; the released code of the paper lets it read a batch's padding too."""
 
 
-class ImageCandidate(EncoderCandidate):
+class ImageCandidate(_UniModalCandidate):
     """CLIP-image: a head on the pooled class token (figure 1b)."""
 
     kind: Literal["image"]
@@ -133,15 +146,18 @@ class _MultiModalCandidate(EncoderCandidate):
     modality_dropout: Fraction = 0.2
     """When `blending` is "modality_dropout": share of the memes that lose their text in a step, and of those that lose
     their image; none loses both."""
-    start: Literal["uni-modal", "encoder"] = "uni-modal"
-    """Start from the text and image candidates of the same number, or from the encoder."""
+    start: str = "uni-modal"
+    """Start from the text and image candidates of the same number ("uni-modal"); for each label task from those of any
+    number that are best on *select* by `training.metric` ("best", the paper); or as a text or image candidate does:
+    "encoder", a stage of `pretraining`, or a folder or hub id."""
 
     @model_validator(mode="after")
     def _can_blend(self) -> Self:
         seen = 'have trained on the memes that an estimate holds out; set start = "encoder"'
-        if self.blending == "online" and self.start == "uni-modal":
+        from_uni_modal = self.start in FROM_UNI_MODAL
+        if self.blending == "online" and from_uni_modal:
             raise ValueError(f'blending is "online", but the uni-modal candidates that it starts from {seen}')
-        if self.blending == "offline" and self.encoders == "frozen" and self.start == "uni-modal":
+        if self.blending == "offline" and self.encoders == "frozen" and from_uni_modal:
             raise ValueError(f'blending is "offline", but frozen encoders of uni-modal candidates {seen}')
         if self.blending == "online" and self.estimation.warm_up >= self.training.num_epochs:
             raise ValueError(
@@ -210,8 +226,9 @@ class OscarCandidate(NeuralCandidate):
 
     kind: Literal["oscar"]
     source: str = "tiny"
-    """"tiny" (embedded, random weights), an Oscar or Oscar+ checkpoint folder, a Hugging Face BERT folder or hub id,
-    or the folder of a fitted oscar candidate (the paper's chain starts from one trained on *pretrainuni*)."""
+    """"tiny" (embedded, random weights), a stage of `pretraining` (the paper's chain starts from one on *pretrainuni*),
+    an Oscar or Oscar+ checkpoint folder, a Hugging Face BERT folder or hub id, or the folder of a fitted oscar
+    candidate."""
     regions: str = "grid"
     """"grid" (patch states of the image encoder, no tags; nothing is needed), or a region file (.tsv or .npz)."""
     max_length: Annotated[int, Field(ge=8, le=512)] = 70
@@ -344,7 +361,7 @@ def copies_are_alike(spec: CandidateSpec) -> bool:
 def starts_from(spec: CandidateSpec) -> tuple[str, ...]:
     """Kinds of the candidates whose weights or states a candidate starts from."""
     match spec:
-        case FusionCandidate() | AlignCandidate() if spec.start == "uni-modal":
+        case FusionCandidate() | AlignCandidate() if spec.start in FROM_UNI_MODAL:
             return ("text", "image")
         case LinearCandidate() | BoostingCandidate() | KnnCandidate() if spec.start == "candidates":
             return tuple({"text": "text", "image": "image", "fused": "fusion"}[name] for name in spec.features)

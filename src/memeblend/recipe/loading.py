@@ -14,13 +14,14 @@ from pydantic import BaseModel, ValidationError
 from memeblend.errors import Problem, RecipeError
 from memeblend.files import toml_text
 from memeblend.recipe.candidates import CandidateSpec
+from memeblend.recipe.chain import StageSpec
 from memeblend.recipe.parts import DeclaredLabelTask, Loss
 from memeblend.recipe.pretraining import Pretraining
 from memeblend.recipe.schema import Recipe
 
 _VARIANTS: dict[str, type[BaseModel]] = {
     get_args(variant.model_fields["kind"].annotation)[0]: variant
-    for union in (CandidateSpec, Loss)
+    for union in (CandidateSpec, Loss, StageSpec)
     for variant in get_args(get_args(union)[0])
 }
 """The variants of a recipe's unions by their `kind`, which pydantic puts into an error's location."""
@@ -53,16 +54,42 @@ def load_recipe(source: str | Path = "tiny", overrides: Iterable[str] = ()) -> R
     """A recipe from a preset's name or a TOML file, with `key=value` overrides applied before validation.
 
     Args:
-        source: preset name ("tiny", "memotion3") or path of a TOML file.
+        source: preset name ("tiny", "memotion3") or path of a TOML file, either of which may be an overlay on another.
         overrides: dotted keys and TOML values, e.g. "training.num_epochs=3"; `candidates.fusion.norm=true`
             addresses candidates by kind, and a bare word is taken as text.
 
     Raises:
         RecipeError: no such recipe, not TOML, or anything in it that is wrong; all of it at once.
     """
+    data = _whole(source)
+    for override in overrides:
+        _apply(data, override)
+    return parse_recipe(data, where=str(source))
+
+
+def _whole(source: str | Path, over: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Plain data of a recipe; of an overlay, its base's with its settings put in.
+
+    An overlay says `base`, the recipe that it changes, and under `set` dotted keys with values, as overrides have them.
+    """
     path = Path(source)
-    text = _text(path) if path.suffix == ".toml" or path.is_file() else preset_text(str(source))
-    return parse_recipe(_data(text, source, overrides), where=str(source))
+    is_file = path.suffix == ".toml" or path.is_file()
+    data = _data(_text(path) if is_file else preset_text(str(source)), source)
+    if "base" not in data:
+        return data
+    base, changes = data.pop("base"), data.pop("set", {})
+    name = data.pop("name", path.stem)
+    if data or not isinstance(base, str) or not isinstance(changes, dict) or str(source) in over:
+        raise RecipeError(
+            f"The recipe '{source}' is an overlay, which says base (another recipe), name and set, a table of dotted "
+            f"keys; found {', '.join(data) or 'one that is based on itself, or other values'}.",
+        )
+    beside = path.parent / base
+    whole = _whole(beside if is_file and beside.suffix == ".toml" else base, (*over, str(source)))
+    whole["name"] = name
+    for key, value in changes.items():
+        _put(whole, key, value, f"{key} of {source}")
+    return whole
 
 
 def load_pretraining(source: str | Path | None = None, overrides: Iterable[str] = ()) -> Pretraining:
@@ -76,7 +103,9 @@ def load_pretraining(source: str | Path | None = None, overrides: Iterable[str] 
         RecipeError: no such file, not TOML, or anything in it that is wrong; all of it at once.
     """
     where = "settings" if source is None else str(source)
-    data = _data("" if source is None else _text(Path(source)), where, overrides)
+    data = _data("" if source is None else _text(Path(source)), where)
+    for override in overrides:
+        _apply(data, override)
     try:
         return Pretraining.model_validate(data)
     except ValidationError as error:
@@ -91,15 +120,12 @@ def _text(path: Path) -> str:
         raise RecipeError(f"Could not read the recipe '{path}': {error}.") from error
 
 
-def _data(text: str, source: str | Path, overrides: Iterable[str]) -> dict[str, Any]:
-    """Plain data of a TOML text, overrides applied."""
+def _data(text: str, source: str | Path) -> dict[str, Any]:
+    """Plain data of a TOML text."""
     try:
-        data = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"The recipe '{source}' is not valid TOML: {error}.") from error
-    for override in overrides:
-        _apply(data, override)
-    return data
 
 
 def parse_recipe(data: dict[str, Any], where: str) -> Recipe:
@@ -150,18 +176,27 @@ def _fields_at(location: tuple[int | str, ...], root: type[BaseModel]) -> list[s
 
 def _apply(data: dict[str, Any], override: str) -> None:
     key, separator, raw = override.partition("=")
-    parts = [part.strip() for part in key.strip().split(".")]
-    if not separator or not all(parts):
-        raise RecipeError(
-            f"The setting '{override}' is not of the form key=value.",
-            fix="Write it like training.num_epochs=3",
-        )
+    if not separator:
+        raise _malformed(override)
     try:
         value = tomllib.loads(f"value = {raw.strip()}")["value"]
     except tomllib.TOMLDecodeError:
         value = raw.strip()
+    _put(data, key, value, override)
+
+
+def _put(data: dict[str, Any], key: str, value: Any, override: str) -> None:
+    parts = [part.strip() for part in key.strip().split(".")]
+    if not all(parts):
+        raise _malformed(override)
     for target, leaf in _targets(data, parts, override):
         target[leaf] = value
+
+
+def _malformed(override: str) -> RecipeError:
+    return RecipeError(
+        f"The setting '{override}' is not of the form key=value.", fix="Write it like training.num_epochs=3"
+    )
 
 
 def _targets(data: dict[str, Any], parts: list[str], override: str) -> Iterator[tuple[dict[str, Any], str]]:

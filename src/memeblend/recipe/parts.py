@@ -95,7 +95,10 @@ class Encoder(Part):
     source: str = "tiny"
     """"tiny" (embedded, nothing is downloaded), a folder that holds a Hugging Face CLIP, or a hub id."""
     max_length: Annotated[int, Field(ge=4, le=512)] = 48
-    """Longest text in tokens, begin and end included; longer texts are cut and keep their end token."""
+    """Longest text in tokens, begin and end included; longer texts are cut."""
+    keep_end: bool = True
+    """Whether a text that is cut keeps its end token, whose state stands for the text; the released code of the paper
+    loses it."""
     image_fit: Literal["letterbox", "crop"] = "letterbox"
     """How an image becomes square: padded whole, or CLIP's centre crop (which cuts words at a meme's edges)."""
     text_cleaning: Literal["none", "tweet", "mami"] = "none"
@@ -115,6 +118,10 @@ class Training(Part):
 
     num_epochs: PositiveInt = 12
     """Most passes over the fit memes."""
+    num_epochs_of: dict[str, PositiveInt] = {}
+    """In a recipe with joint = false, `num_epochs` of the models of these label tasks."""
+    schedule_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs over which warm-up and schedule are laid out, where training ends before they do; 0 takes `num_epochs`."""
     batch_size: PositiveInt = 32
     """Memes a step."""
     learning_rate: Positive = 5e-4
@@ -133,6 +140,17 @@ class Training(Part):
     """Epochs without a better `metric` after which training stops; 0 never stops early."""
     metric: Metric = "weighted_f1"
     """Mean over the label tasks on the *select* split; the best epoch's weights are kept."""
+
+    @model_validator(mode="after")
+    def _schedule_lasts(self) -> Self:
+        longest = max(self.num_epochs, *self.num_epochs_of.values(), 0)
+        if 0 < self.schedule_epochs < longest:
+            raise ValueError(f"schedule_epochs {self.schedule_epochs} is below num_epochs {longest}")
+        return self
+
+    def of(self, label_task: str) -> Training:
+        """The settings of the model of a label task alone."""
+        return self.model_copy(update={"num_epochs": self.num_epochs_of.get(label_task, self.num_epochs)})
 
 
 class CrossEntropy(Part):

@@ -16,11 +16,14 @@ from memeblend.recipe.candidates import (
     NEURAL_KINDS,
     CandidateSpec,
     FusionCandidate,
+    ImageCandidate,
     NeuralCandidate,
+    TextCandidate,
     copies_are_alike,
     starts_from,
     stem,
 )
+from memeblend.recipe.chain import ClassifyStage, ContrastiveStage, StageSpec, check_chain
 from memeblend.recipe.parts import (
     CrossEntropy,
     Decisions,
@@ -60,6 +63,8 @@ class Recipe(Part):
     """Loss of each label task by its name; "default" is for all others."""
     training: Training = Training()
     """Training settings of every neural candidate that does not override them."""
+    pretraining: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], StageSpec] = {}
+    """Stages on other memes, trained before, that the encoder and the candidates start from, by their names."""
     candidates: tuple[CandidateSpec, ...]
     ensemble: Ensemble = Ensemble()
     decisions: Decisions = Decisions()
@@ -81,6 +86,8 @@ class Recipe(Part):
             return data  # wrong once in `training`, not once more in every candidate
         if isinstance(specs, list | tuple):
             data["candidates"] = [_filled(spec, base) for spec in specs]
+        if isinstance(data.get("pretraining"), dict):
+            data["pretraining"] = {name: _filled_stage(stage, base) for name, stage in data["pretraining"].items()}
         return data
 
     @model_validator(mode="after")
@@ -111,12 +118,29 @@ class Recipe(Part):
                     f"candidate {spec.kind} starts from other candidates, but candidates has no "
                     f"{' and no '.join(missing)}; add them or let it start from the encoder"
                 )
+        chained = [spec for spec in self.candidates if isinstance(spec, TextCandidate | ImageCandidate) and spec.chain]
+        if self.joint and chained:
+            raise ValueError(f"candidate {stem(chained[0])} has chain = true, which needs joint = false")
+        check_chain(self.pretraining, self.encoder.source, self.candidates)
+        searched = [key for key in self.search.space if key.startswith("encoder.")] if self.pretraining else []
+        if searched:
+            raise ValueError(
+                f"search.space names {searched[0]}, but the stages of pretraining depend on the encoder and are "
+                "trained once"
+            )
         if self.search.space:
             positions = {stem(spec): position for position, spec in enumerate(self.candidates)}
             unknown = list(unknown_fields(self.model_dump(mode="json"), positions))
             if unknown:
                 raise ValueError("; ".join(unknown))
         return self
+
+    def first_encoder(self) -> Encoder:
+        """The encoder with the source that all contrastive stages start from at last, which is known before any."""
+        source = self.encoder.source
+        while isinstance(stage := self.pretraining.get(source), ContrastiveStage):
+            source = stage.start
+        return self.encoder.model_copy(update={"source": source})
 
     def declared(self) -> tuple[LabelTask, ...]:
         """The declared label tasks.
@@ -156,6 +180,22 @@ def _copies(spec: CandidateSpec) -> list[CandidateSpec]:
             raise ValueError(f"{where} makes it another kind of candidate; give that an entry of its own")
         found.append(copy)
     return found
+
+
+def _filled_stage(stage: Any, base: dict[str, Any]) -> Any:
+    """A pre-training stage's plain data with all `training` in it filled up."""
+    if isinstance(stage, ClassifyStage):
+        stage = stage.model_dump(exclude_unset=True)
+    if not isinstance(stage, dict) or stage.get("kind") != "classify":
+        return stage
+    own, specs = stage.get("training", {}), stage.get("candidates")
+    if not isinstance(own, dict) or not isinstance(specs, list | tuple):
+        return stage
+    try:
+        whole = Training.model_validate({**base, **own}).model_dump()
+    except ValidationError:
+        return stage
+    return {**stage, "training": whole, "candidates": [_filled(spec, whole) for spec in specs]}
 
 
 def _filled(spec: Any, base: dict[str, Any]) -> Any:

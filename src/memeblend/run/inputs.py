@@ -56,7 +56,7 @@ def drop_unreadable(manifest: Manifest, recipe: Recipe, rejected_to: Path, notif
     Raises:
         DataError: nothing would be left.
     """
-    transform = make_preprocessor(recipe.encoder, []).transform
+    transform = make_preprocessor(recipe.first_encoder(), []).transform
     return manifest.reject(unreadable_images(manifest, transform), rejected_to, notify)
 
 

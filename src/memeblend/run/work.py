@@ -22,7 +22,8 @@ from memeblend.ensemble.cost import CandidateCost
 from memeblend.evaluation.tables import PredictionTable
 from memeblend.files import digest, replacing_folder, write_json, write_text
 from memeblend.recipe import Recipe, dump_recipe
-from memeblend.recipe.candidates import CandidateSpec, OscarCandidate
+from memeblend.recipe.candidates import CandidateSpec, EncoderCandidate, OscarCandidate
+from memeblend.recipe.chain import RESERVED
 from memeblend.run.choosing import NOTHING, check_pools
 from memeblend.run.folder import (
     RUN_FILE,
@@ -35,6 +36,7 @@ from memeblend.run.folder import (
     table_path,
 )
 from memeblend.run.inputs import check_choice, check_labels, check_losses, check_needs, possible
+from memeblend.run.places import with_places
 from memeblend.run.reselecting import outside_names, outside_tables, with_choice
 from memeblend.training.encoder import encoder_fingerprint, make_preprocessor
 from memeblend.training.preprocessing import Memes, Preprocessor, prepare
@@ -63,7 +65,7 @@ def carry_out(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Pa
         notes: list[str] = []
         work = begin(manifest, recipe, folder, cache_dir=cache_dir, progress=progress)
         manifest, roles, groups = work.manifest, work.roles, work.groups
-        wanted = plan(recipe)
+        wanted = plan(work.recipe)
         check_pools(recipe, [one.name for one in wanted] + outside_names(folder, manifest))
         planned = possible(wanted, manifest, notes)
         (folder / RUN_FILE).unlink(missing_ok=True)  # what it says is no longer so until this ends
@@ -81,7 +83,7 @@ def carry_out(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Pa
 
 
 def begin(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Path, progress: Progress) -> Work:
-    """Give the memes their roles, and check that the recipe can be carried out on them.
+    """Give the memes their roles, check that the recipe can be carried out on them, and train its pre-training stages.
 
     Args:
         manifest: labelled memes.
@@ -117,6 +119,10 @@ def begin(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Path, 
     check_losses(recipe, manifest)
     check_choice(recipe, manifest, roles)
     check_needs(recipe)
+    if recipe.pretraining:
+        from memeblend.run.pretraining import train_stages  # whose stages are works themselves
+
+        train_stages(recipe, folder, cache_dir=cache_dir, progress=progress)
     return Work(folder, recipe, manifest, roles, groups, cache_dir, progress)
 
 
@@ -134,7 +140,7 @@ class Work:
         progress: Progress,
     ) -> None:
         self.folder = folder
-        self.recipe = recipe
+        self.recipe = with_places(recipe, folder)
         self.manifest = manifest
         self.roles = roles
         self.groups = groups
@@ -148,7 +154,7 @@ class Work:
             manifest.fingerprint,
             roles.to_dict(),
             manifest.meme_ids.tolist(),
-            encoder_fingerprint(recipe.encoder),
+            encoder_fingerprint(self.recipe.encoder),
         )
 
     @cached_property
@@ -271,12 +277,15 @@ class Work:
 
 def _files_named_by(spec: CandidateSpec) -> dict[str, list[tuple[int, int]]]:
     """Size and time of the files outside the run that a candidate is made from: a changed file trains anew."""
-    if not isinstance(spec, OscarCandidate):
-        return {}
+    named: set[str] = set()
+    if isinstance(spec, OscarCandidate):
+        named = {spec.source, spec.regions} - {"grid"}
+    elif isinstance(spec, EncoderCandidate):
+        named = {spec.start}
     found = {}
-    for name in {spec.source, spec.regions} - {"tiny", "grid"}:
+    for name in named - set(RESERVED):
         path = Path(name).expanduser()
-        files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
+        files = sorted(path.rglob("*")) if path.is_dir() else [path] if path.is_file() else []
         found[name] = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
     return found
 

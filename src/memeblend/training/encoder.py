@@ -41,6 +41,7 @@ def make_preprocessor(encoder: Encoder, texts: Sequence[str]) -> Preprocessor:
             CLIP_MEAN,
             CLIP_STD,
             encoder.text_cleaning,
+            encoder.keep_end,
         )
     config: Any = load_clip(encoder.source).config
     longest = config.text_config.max_position_embeddings
@@ -57,6 +58,7 @@ def make_preprocessor(encoder: Encoder, texts: Sequence[str]) -> Preprocessor:
         mean,
         std,
         encoder.text_cleaning,
+        encoder.keep_end,
     )
 
 

@@ -174,7 +174,7 @@ class Estimator:
         before = [mean_losses(model, branch, part, objective) for part in measured]
         train = self.parts.train.read_by(model)
         label = f"{self.label}: {branch} alone"
-        training = self.training.model_copy(update={"num_epochs": self.settings.super_epoch})
+        training = self.training.model_copy(update={"num_epochs": self.settings.super_epoch, "schedule_epochs": 0})
         train_alone(model, TrainJob(label, self.folder, training, objective, train, measured[1], seed, self.progress))
         after = [mean_losses(model, branch, part, objective) for part in measured]
         tasks = [task.name for task in objective.label_tasks] if self.settings.per_label_task else [_ALL]

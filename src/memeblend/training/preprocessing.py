@@ -36,11 +36,12 @@ class Preprocessor:
     Attributes:
         tokenizer: a fast tokenizer of transformers, or a `SavedTokenizer`, that puts begin and end tokens around each
             text.
-        max_length: longest text in tokens; longer ones are cut before their end token.
+        max_length: longest text in tokens; longer ones are cut.
         transform: how an image becomes a square of bytes.
         mean: channel means of pixel values in [0, 1], length 3.
         std: channel standard deviations, length 3.
         cleaning: what is done to a text before it is cut into tokens.
+        keep_end: whether a text that is cut keeps its end token.
     """
 
     tokenizer: Any
@@ -49,14 +50,15 @@ class Preprocessor:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     cleaning: Cleaning = "none"
+    keep_end: bool = True
 
     def clean(self, texts: Sequence[str]) -> list[str]:
         """Each text as encoders read it."""
         return clean_texts(texts, self.cleaning)
 
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, unpadded, end token kept."""
-        return encode(self.tokenizer, self.clean(texts), self.max_length)
+        """Token ids of each text, unpadded."""
+        return encode(self.tokenizer, self.clean(texts), self.max_length, keep_end=self.keep_end)
 
     def pad(self, token_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """As `pad_arrays`, as tensors."""
@@ -104,6 +106,7 @@ class Preprocessor:
             "mean": list(self.mean),
             "std": list(self.std),
             "cleaning": self.cleaning,
+            "keep_end": self.keep_end,
         }
 
     @classmethod
@@ -130,7 +133,8 @@ class Preprocessor:
 
         try:
             # Models made before there was a choice have none.
-            settings: dict[str, Any] = {"cleaning": "none"} | json.loads((folder / _FILE).read_text(encoding="utf-8"))
+            settings: dict[str, Any] = {"cleaning": "none", "keep_end": True}
+            settings |= json.loads((folder / _FILE).read_text(encoding="utf-8"))
             clean_texts((), settings["cleaning"])
             return cls(
                 read_tokenizer(folder),
@@ -139,6 +143,7 @@ class Preprocessor:
                 tuple(settings["mean"]),
                 tuple(settings["std"]),
                 settings["cleaning"],
+                bool(settings["keep_end"]),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"The preprocessor in '{folder}' could not be read: {error}.") from error

@@ -282,14 +282,16 @@ class Watch(_Steps):
 
 
 class _Told(TrainerCallback):
-    """Tells of each epoch's metric, and ends the training where it is told to."""
+    """Tells of each epoch's metric, and ends the training where it is told to or after its last epoch."""
 
-    def __init__(self, told: Callable[[int, float], bool], metric: str) -> None:
+    def __init__(self, told: Callable[[int, float], bool], settings: Training) -> None:
         self.told = told
-        self.metric = metric
+        self.metric = settings.metric
+        self.last = settings.num_epochs
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.told(round(state.epoch or 0), kwargs["metrics"][f"eval_{self.metric}"]):
+        epoch = round(state.epoch or 0)
+        if self.told(epoch, kwargs["metrics"][f"eval_{self.metric}"]) or epoch >= self.last:
             control.should_training_stop = True
 
 
@@ -330,7 +332,7 @@ def train(model: PreTrainedModel, job: TrainJob) -> None:
     settings = job.training
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(job.folder / "tensorboard")  # read by the Trainer's own callback
     callbacks: list[TrainerCallback] = [Watch(job.progress, job.label, job.folder / "metrics.jsonl", settings.metric)]
-    callbacks.append(_Told(job.told, settings.metric))
+    callbacks.append(_Told(job.told, settings))
     if settings.patience:
         callbacks.append(EarlyStoppingCallback(settings.patience))
     trainer = _trainer(
@@ -348,7 +350,7 @@ def train(model: PreTrainedModel, job: TrainJob) -> None:
         report_to=_trackers(),
     )
     checkpoint = last_checkpoint(job.folder / "checkpoints")
-    if checkpoint is not None and _had_stopped(checkpoint, settings.patience):
+    if checkpoint is not None and _had_stopped(checkpoint, settings):
         # Killed between its last epoch and the end: the Trainer would train one epoch more.
         trainer.state = TrainerState.load_from_json(str(checkpoint / _STATE))
         trainer._load_best_model()
@@ -376,7 +378,7 @@ def _trainer(
             output_dir=str(job.folder / "checkpoints"),
             per_device_train_batch_size=settings.batch_size,
             per_device_eval_batch_size=max(64, settings.batch_size),
-            num_train_epochs=settings.num_epochs,
+            num_train_epochs=settings.schedule_epochs or settings.num_epochs,
             learning_rate=settings.learning_rate,
             weight_decay=settings.weight_decay,
             lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
@@ -412,12 +414,14 @@ def last_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def _had_stopped(checkpoint: Path, patience: int) -> bool:
-    """Whether early stopping had ended the training at this checkpoint."""
+def _had_stopped(checkpoint: Path, settings: Training) -> bool:
+    """Whether the training had ended at this checkpoint: by early stopping, or since its schedule goes on longer."""
     state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+    if settings.schedule_epochs and round(state.get("epoch") or 0) >= settings.num_epochs:
+        return True
     kept = state.get("stateful_callbacks", {}).get(EarlyStoppingCallback.__name__)
     entries = kept if isinstance(kept, list) else [kept] if kept else []
-    return any(entry["attributes"]["early_stopping_patience_counter"] >= patience for entry in entries)
+    return any(entry["attributes"]["early_stopping_patience_counter"] >= settings.patience for entry in entries)
 
 
 def has_bf16() -> bool:

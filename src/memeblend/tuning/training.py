@@ -23,6 +23,7 @@ from memeblend.recipe import Recipe
 from memeblend.recipe.candidates import stem
 from memeblend.recipe.search import Search, put
 from memeblend.run.folder import candidate_folder, rows_of
+from memeblend.run.places import with_places
 from memeblend.run.work import Work
 from memeblend.training.progress import Silent
 from memeblend.training.trainer import mean_score
@@ -159,7 +160,7 @@ class Maker:
 
     def _value(self, asked: Asked, folder: Path, on_epoch: Callable[[str, int, float], bool]) -> float:
         setup = self.setup
-        recipe = with_values(setup, dict(asked.values))
+        recipe = with_places(with_values(setup, dict(asked.values)), setup.run)
         before, planned = before_stage(recipe, setup.name)
         work, base = self._work, setup.run
         if any(not key.startswith(f"candidates.{setup.name}.") for key in asked.values):

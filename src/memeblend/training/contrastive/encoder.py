@@ -68,7 +68,8 @@ def start(settings: Pretraining, texts: Sequence[str]) -> tuple[PreTrainedModel,
     images_from = settings.pair.image if settings.pair.text else encoder.source
     mean, std = (CLIP_MEAN, CLIP_STD) if images_from == TINY else image_statistics(images_from)
     transform = ImageTransform(image_side(model), encoder.image_fit)
-    return model, Preprocessor(tokenizer, encoder.max_length, transform, mean, std, encoder.text_cleaning)
+    length, cleaning = encoder.max_length, encoder.text_cleaning
+    return model, Preprocessor(tokenizer, length, transform, mean, std, cleaning, encoder.keep_end)
 
 
 def token_ids(model: PreTrainedModel, preprocessor: Preprocessor, texts: Sequence[str]) -> list[list[int]]:

@@ -26,7 +26,7 @@ from memeblend.training.preprocessing import Preprocessor
 from memeblend.training.progress import Progress
 from memeblend.training.workers import ALONE, Workers
 
-_SHARE_HELD_BACK = 5  # at most one in so many pairs validates
+SHARE_HELD_BACK = 5  # at most one in so many pairs validates
 _TEMPLATE_SIDE = 2  # templates are kept at this multiple of the encoder's side, to draw on
 
 
@@ -62,7 +62,7 @@ class Pairs:
 
     def cut(self, num_validation: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows to fit and rows to validate; all pairs of a text go to one side."""
-        wanted = max(1, min(num_validation, len(self) // _SHARE_HELD_BACK))
+        wanted = max(1, min(num_validation, len(self) // SHARE_HELD_BACK))
         order = np.random.default_rng((seed, 1)).permutation(len(self.texts))
         counts = np.bincount(self.text, minlength=len(self.texts))[order]
         held_back = np.zeros(len(self.texts), dtype=bool)

@@ -1,0 +1,190 @@
+"""The pre-training stages of a recipe, carried out in a run's folder before its candidates.
+
+    pretraining/<stage>/encoder/            of a contrastive stage: a folder as `memeblend pretrain` writes it
+    pretraining/<stage>/stages/, ...        of a stage of candidates: laid out like a run
+
+A stage is carried out again when its memes, its part of the recipe or what it starts from has changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from memeblend.candidates.making import plan
+from memeblend.data.cache import unreadable_images
+from memeblend.data.combining import combined
+from memeblend.data.manifest import Manifest
+from memeblend.errors import DataError, Problem
+from memeblend.recipe import Pretraining, Recipe
+from memeblend.recipe.chain import ClassifyStage, ContrastiveStage, training_order
+from memeblend.run.inputs import possible
+from memeblend.run.places import candidates_in, encoder_in, stage_folder
+from memeblend.run.work import begin
+from memeblend.training.contrastive.pairs import SHARE_HELD_BACK
+from memeblend.training.contrastive.work import fingerprint_of, pretrain
+from memeblend.training.encoder import make_preprocessor
+from memeblend.training.progress import Progress
+from memeblend.training.stages import Stage
+
+
+def train_stages(recipe: Recipe, folder: Path, *, cache_dir: Path, progress: Progress) -> None:
+    """Carry out the recipe's pre-training stages, each after those that it starts from, unless that is done.
+
+    Args:
+        recipe: the recipe, with names of stages in it.
+        folder: the run's folder, claimed.
+        cache_dir: where decoded images are kept.
+        progress: who watches.
+
+    Raises:
+        DataError: memes of a stage are not there or can't be trained on.
+        ModelError: what a stage starts from can't be loaded or does not fit.
+        OutputError: the folder can't be written.
+    """
+    check_data(recipe)
+    for name in training_order(recipe.pretraining, recipe.encoder.source):
+        stage = recipe.pretraining[name]
+        manifests = [_read(path, name, stage, progress) for path in stage.data]
+        place = stage_folder(folder, name)
+        if isinstance(stage, ContrastiveStage):
+            _contrast(recipe, stage, name, manifests, place, cache_dir, progress)
+        else:
+            _classify(recipe, stage, name, manifests, place, cache_dir, progress)
+
+
+def check_data(recipe: Recipe) -> None:
+    """Refuse a recipe whose stages' memes are not there, before anything is trained.
+
+    Raises:
+        DataError: with every path that leads nowhere.
+    """
+    problems = [
+        Problem(f"pretraining.{name}.data", f"there is no file or folder '{path}'")
+        for name, stage in recipe.pretraining.items()
+        for path in stage.data
+        if not Path(path).expanduser().exists()
+    ]
+    if problems:
+        raise DataError(
+            "Memes that the recipe pre-trains on are not there:",
+            problems=problems,
+            fix="Make them with `memeblend prepare`, or say where they are: --set 'pretraining.STAGE.data=[\"PATH\"]'.",
+        )
+
+
+def _read(path: str, name: str, stage: ContrastiveStage | ClassifyStage, progress: Progress) -> Manifest:
+    def notify(line: str) -> None:
+        progress.say(f"pretraining {name}: {line}")
+
+    label_tasks = None if isinstance(stage, ContrastiveStage) else ()
+    return Manifest.read(Path(path).expanduser(), label_tasks=label_tasks, notify=notify)
+
+
+def _contrast(
+    recipe: Recipe,
+    stage: ContrastiveStage,
+    name: str,
+    manifests: Sequence[Manifest],
+    place: Path,
+    cache_dir: Path,
+    progress: Progress,
+) -> None:
+    settings = contrastive_settings(recipe, stage, manifests, place.parents[1])
+
+    def work(folder: Path) -> None:
+        source = "random weights" if settings.encoder.source == "tiny" else f"'{settings.encoder.source}'"
+        progress.say(f"pretraining {name}: the encoder starts from {source}, as a whole; started anew: nothing.")
+        facts = pretrain(manifests, folder / "encoder", settings, progress=progress, cache_dir=cache_dir)
+        before, after = (facts["held_back"][when]["loss"] for when in ("before", "after"))
+        progress.say(f"pretraining {name}: loss on held-back pairs {before:.3f} before, {after:.3f} after.")
+
+    Stage(place, fingerprint_of(manifests, settings)).run(work)
+
+
+def contrastive_settings(
+    recipe: Recipe, stage: ContrastiveStage, manifests: Sequence[Manifest], folder: Path
+) -> Pretraining:
+    """The settings of a contrastive stage with encoder, seed and number of steps put in.
+
+    Args:
+        recipe: the recipe.
+        stage: its stage.
+        manifests: the stage's memes.
+        folder: the run's folder.
+    """
+    own = stage.settings
+    base = recipe.model_copy(update={"encoder": recipe.encoder.model_copy(update={"source": stage.start})})
+    num_steps = own.num_steps
+    if stage.num_epochs:
+        num_pairs = sum(_num_pairs(manifest, own.splits) for manifest in manifests)
+        num_fit = num_pairs - min(own.num_validation, num_pairs // SHARE_HELD_BACK)
+        num_steps = max(1, stage.num_epochs * math.ceil(num_fit / own.batch_size))
+    return own.model_copy(
+        update={
+            "encoder": encoder_in(base, folder),
+            "seed": recipe.seed,
+            "num_steps": num_steps,
+            "eval_every": min(own.eval_every, num_steps),
+        }
+    )
+
+
+def _num_pairs(manifest: Manifest, splits: Sequence[str]) -> int:
+    with_text = np.array([bool(text.strip()) for text in manifest.texts], dtype=bool)
+    return int((with_text & np.isin(manifest.splits, splits)).sum())
+
+
+def _classify(
+    recipe: Recipe,
+    stage: ClassifyStage,
+    name: str,
+    manifests: Sequence[Manifest],
+    place: Path,
+    cache_dir: Path,
+    progress: Progress,
+) -> None:
+    own = stage_recipe(recipe, stage, name, place.parents[1])
+    place.mkdir(parents=True, exist_ok=True)
+    manifest = combined(manifests)
+    if manifest.has_images:
+        problems = unreadable_images(manifest, make_preprocessor(own.encoder, []).transform, cache_dir)
+        rejected = place / "rejected.csv"
+        rejected.unlink(missing_ok=True)
+        manifest = manifest.reject(problems, rejected, lambda line: progress.say(f"pretraining {name}: {line}"))
+    work = begin(manifest, own, place, cache_dir=cache_dir, progress=progress)
+    planned, left_out = plan(own), list[str]()
+    possible(planned, work.manifest, left_out)
+    if left_out:
+        raise DataError(f"pretraining {name}: {left_out[0]}", fix="Give its memes what is missing, or leave these out.")
+    names = ", ".join(one.name for one in planned)
+    progress.say(f"pretraining {name}: {names} on {len(work.manifest):,} memes.")
+    for one in planned:
+        work.train(one)
+
+
+def stage_recipe(recipe: Recipe, stage: ClassifyStage, name: str, folder: Path) -> Recipe:
+    """A stage of candidates as a recipe of its own.
+
+    Args:
+        recipe: the recipe that it belongs to.
+        stage: the stage.
+        name: its name.
+        folder: the run's folder.
+    """
+    made = Recipe(
+        name=f"{recipe.name}, {name}",
+        seed=recipe.seed,
+        copies=1,
+        only_label_tasks=stage.only_label_tasks,
+        splits=stage.splits,
+        encoder=encoder_in(recipe, folder),
+        losses=stage.losses,
+        training=stage.training,
+        candidates=candidates_in(stage.candidates, recipe.pretraining, folder),
+    )
+    # Validating fills up a candidate's training from the recipe's once more; the stage's is whole already.
+    return made.model_copy(update={"candidates": candidates_in(stage.candidates, recipe.pretraining, folder)})
