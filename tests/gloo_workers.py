@@ -1,4 +1,4 @@
-"""Workers of one training, each a process: `python gloo_workers.py WHAT NUM_WORKERS FOLDER`.
+"""Workers of one training, each a process: `python gloo_workers.py WHAT NUM_WORKERS FOLDER [MORE ...]`.
 
 Every worker writes what it found to FOLDER/<rank>.pt.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from memeblend.training.contrastive.work import pretrain
 from memeblend.training.progress import Silent
 from memeblend.training.workers import Workers
 from pair_memes import small
+from shared_training import steps, train_all, without_dropout
 
 CASES = (
     ("clip", "mask", 0),
@@ -75,6 +77,12 @@ def work(what: str, rank: int, size: int, folder: Path) -> None:
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size, timeout=timedelta(seconds=60)
     )
     workers = Workers.of_process_group()
+    if what in ("shared", "train"):
+        without_dropout()
+        shared = {case: steps(case, workers, folder) for case in sys.argv[4:]} if what == "shared" else None
+        torch.save(shared or train_all(workers, folder, *sys.argv[4:]), folder / f"{rank}.pt")
+        dist.destroy_process_group()
+        return
     manifest = Manifest.read(folder / "memes.csv", label_tasks=None)
     if what == "steps":
         found = [step(manifest, workers, *case) for case in CASES]
@@ -88,7 +96,7 @@ def work(what: str, rank: int, size: int, folder: Path) -> None:
 
 def main() -> int:
     """Fork the workers: what was imported is theirs already."""
-    what, size, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    what, size, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])  # more of them are read by `work`
     children = []
     for rank in range(size):
         child = os.fork()
@@ -97,8 +105,11 @@ def main() -> int:
             try:
                 work(what, rank, size, folder)
                 code = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 sys.stdout.flush()
+                sys.stderr.flush()
                 os._exit(code)
         children.append(child)
     return max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)

@@ -19,6 +19,7 @@ from memeblend.recipe.candidates import CandidateSpec
 from memeblend.recipe.schema import Recipe
 from memeblend.training.preprocessing import Memes
 from memeblend.training.progress import Progress
+from memeblend.training.workers import ALONE, Workers
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class FitContext:
             left out, each is a group of its own.
         told: told of each finished epoch of a neural candidate: the key of its model ("joint", or a label task), the
             epoch from 1 and the metric on the memes to select by; where it says so, that training ends early.
+        workers: who train a neural candidate together, each with the same context but for folder and progress.
     """
 
     recipe: Recipe
@@ -54,6 +56,7 @@ class FitContext:
     progress: Progress
     fit_groups: NDArray[np.int64] | None = None
     told: Callable[[str, int, float], bool] = lambda key, epoch, score: False
+    workers: Workers = ALONE
 
 
 class Member(Protocol):

@@ -89,6 +89,7 @@ class Neural(Candidate):
                 seed=seed,
                 progress=context.progress,
                 told=partial(context.told, key),
+                workers=context.workers,
             )
             if isinstance(self.spec, FusionCandidate | AlignCandidate):
                 job = blended(
@@ -150,7 +151,17 @@ class Neural(Candidate):
         if torch.cuda.is_available():
             module.cuda()
         states = partial(state_dataset, model, label=f"{label}: encoding", progress=context.progress)
-        return states(context.fit, fit_labels, self._branches()), states(context.select, select_labels)
+        sides = ((context.fit, fit_labels, self._branches()), (context.select, select_labels, ()))
+        workers = context.workers
+        if workers.size > 1:  # each encodes a part into the cache, where all find the others' if they share it
+            workers.share_weights(model)
+            for memes, labels, branches in sides:
+                rows = np.arange(len(memes))[workers.rank :: workers.size]
+                if len(rows):
+                    states(memes.take(rows), labels[rows], branches)
+            workers.wait()
+        fit, select = (states(*side) for side in sides)
+        return fit, select
 
     def _dataset(self, memes: Memes, labels: NDArray[np.int64], token_dropout: float = 0.0) -> MemeDataset:
         return MemeDataset(memes, labels, text=self.needs_text, image=self.needs_image, token_dropout=token_dropout)

@@ -133,6 +133,7 @@ class Oscar(Candidate):
                 seed=seed,
                 progress=context.progress,
                 told=partial(context.told, key),
+                workers=context.workers,
             )
             train(model, job)
             self.models[key] = model

@@ -28,6 +28,7 @@ from memeblend.errors import DataError
 from memeblend.files import replacing
 from memeblend.onnx_engine.folder import is_export
 from memeblend.predictions import check_suffix
+from memeblend.ray_session import need_ray
 from memeblend.recipe import Recipe, dump_recipe, load_recipe, preset_names
 from memeblend.recipe.candidates import stem
 
@@ -51,6 +52,8 @@ class FitRequest:
     reader: str
     column: Sequence[str]
     allow_outside: bool
+    num_workers: int = 0
+    address: str = ""
 
 
 def run_fit(request: FitRequest, json_output: bool) -> None:
@@ -62,6 +65,8 @@ def run_fit(request: FitRequest, json_output: bool) -> None:
 
     recipe = load_recipe(request.recipe, settings)
     check_free(request.out)
+    if request.num_workers or request.address:
+        need_ray("Several workers and clusters")
     manifest = _read_to_fit(request, recipe)
     if recipe.only_label_tasks:
         manifest = manifest.with_label_tasks(recipe.only_label_tasks)
@@ -69,7 +74,7 @@ def run_fit(request: FitRequest, json_output: bool) -> None:
         if request.limit < len(manifest.split_names):
             raise DataError(f"--limit {request.limit} is fewer memes than the {len(manifest.split_names)} splits.")
         manifest = manifest.limit(request.limit, recipe.seed)
-    _fit_and_show(manifest, recipe, request.out, json_output)
+    _fit_and_show(manifest, recipe, request.out, json_output, request.num_workers, request.address)
 
 
 def _read_to_fit(request: FitRequest, recipe: Recipe) -> Manifest:
@@ -98,12 +103,21 @@ def _read_to_fit(request: FitRequest, recipe: Recipe) -> Manifest:
     return manifest
 
 
-def _fit_and_show(manifest: Manifest, recipe: Recipe, out: Path, json_output: bool) -> Any:
+def _fit_and_show(
+    manifest: Manifest, recipe: Recipe, out: Path, json_output: bool, num_workers: int = 0, address: str = ""
+) -> Any:
     from memeblend.model import MemeClassifier
     from memeblend.reporting import summary
 
     with quiet_libraries(), Bars() as bars:
-        model = MemeClassifier(recipe, out=out, progress=bars).fit(manifest)
+        if num_workers or address:
+            from memeblend.scale.fitting import fit_with_workers
+
+            model = fit_with_workers(
+                manifest, recipe, out, num_workers=num_workers or 1, address=address, progress=bars
+            )
+        else:
+            model = MemeClassifier(recipe, out=out, progress=bars).fit(manifest)
     found = summary(model.report_) | {"run": str(out), "model": str(out / "model")}
     if json_output:
         print_json(found)

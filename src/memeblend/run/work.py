@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -42,12 +43,21 @@ from memeblend.training.encoder import encoder_fingerprint, make_preprocessor
 from memeblend.training.preprocessing import Memes, Preprocessor, prepare
 from memeblend.training.progress import Progress
 from memeblend.training.stages import Stage
+from memeblend.training.workers import ALONE, Workers
 
 _COST = "cost.json"
 _FORMAT = 2  # part of every stage's fingerprint: raise it when the meaning of a stage's files changes
 
 
-def carry_out(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Path, progress: Progress) -> Run:
+def carry_out(
+    manifest: Manifest,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    cache_dir: Path,
+    progress: Progress,
+    first: Callable[[Work, Sequence[Planned]], None] = lambda work, planned: None,
+) -> Run:
     """Train the recipe's candidates on a manifest and choose the ensembles.
 
     Args:
@@ -56,6 +66,7 @@ def carry_out(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Pa
         folder: where; it may hold an earlier run, whose finished stages are kept where their inputs are the same.
         cache_dir: where decoded images are kept between runs.
         progress: who watches.
+        first: may train some of the candidates before the rest is trained here.
 
     Raises:
         DataError: the memes can't be trained on; every reason at once.
@@ -73,6 +84,7 @@ def carry_out(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Pa
         manifest.write(folder / "manifest.parquet")
         for note in notes:
             progress.say(note)
+        first(work, planned)
         tables = {one.name: work.train(one) for one in planned}
         _forget_others(folder, {table_path(folder, name, task) for name in tables for task in manifest.label_tasks})
         tables |= outside_tables(folder, manifest, tables, notes)
@@ -127,7 +139,10 @@ def begin(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Path, 
 
 
 class Work:
-    """The training of candidates one after the other, with what they share made once."""
+    """The training of candidates one after the other, with what they share made once.
+
+    With several workers each has a `Work` of the same memes and recipe, made ready before, and calls `make` alike.
+    """
 
     def __init__(
         self,
@@ -138,8 +153,10 @@ class Work:
         groups: NDArray[np.int64],
         cache_dir: Path,
         progress: Progress,
+        workers: Workers = ALONE,
     ) -> None:
         self.folder = folder
+        self.workers = workers
         self.recipe = with_places(recipe, folder)
         self.manifest = manifest
         self.roles = roles
@@ -188,8 +205,9 @@ class Work:
         """Make the preprocessor and decode the images, unless that is done."""
         self._memes  # noqa: B018 (made when asked for)
 
-    def train(self, planned: Planned) -> dict[str, PredictionTable]:
-        """Train a candidate unless that is done, and give its prediction tables."""
+    def stage(self, planned: Planned) -> Stage:
+        """Where a candidate is trained, with the fingerprint of what goes into it; asked for those that it starts from
+        before."""
         recipe = self.recipe
         tasks = self.manifest.label_tasks
         fingerprint = digest(
@@ -203,19 +221,35 @@ class Work:
             _files_named_by(planned.spec),
         )
         self._fingerprints[planned.name] = fingerprint
-        paths = {task.name: table_path(self.folder, planned.name, task) for task in tasks}
-        stage = Stage(self.folder / "stages" / planned.name, fingerprint)
-        if not stage.is_done:
-            (self.folder / RUN_FILE).unlink(missing_ok=True)  # of a run whose candidate this was
-            for path in paths.values():
-                path.unlink(missing_ok=True)
+        return Stage(self.folder / "stages" / planned.name, fingerprint)
+
+    def make(self, planned: Planned) -> Stage:
+        """Train a candidate unless that is done; gives where it lies."""
+        stage = self.stage(planned)
+        if self.workers.from_first(lambda: stage.is_done):
+            return stage
+        if not self.workers.is_first:
+            with tempfile.TemporaryDirectory(prefix="mb") as nowhere:
+                self._train(planned, Path(nowhere))
+            return stage
+        (self.folder / RUN_FILE).unlink(missing_ok=True)  # of a run whose candidate this was
+        for path in self._tables(planned.name).values():
+            path.unlink(missing_ok=True)
         with disk_errors(stage.folder):
             stage.run(lambda stage_folder: self._train(planned, stage_folder))
+        return stage
+
+    def _tables(self, name: str) -> dict[str, Path]:
+        return {task.name: table_path(self.folder, name, task) for task in self.manifest.label_tasks}
+
+    def train(self, planned: Planned) -> dict[str, PredictionTable]:
+        """Train a candidate unless that is done, and give its prediction tables."""
+        stage, paths = self.make(planned), self._tables(planned.name)
         self.seconds[planned.name] = float(stage.facts["seconds"])
         if not all(path.is_file() for path in (*paths.values(), stage.folder / _COST)):
             self._predict(planned.name, paths)
         self.costs[planned.name] = CandidateCost(**json.loads((stage.folder / _COST).read_text(encoding="utf-8")))
-        return {task.name: PredictionTable.read(paths[task.name], task) for task in tasks}
+        return {task.name: PredictionTable.read(paths[task.name], task) for task in self.manifest.label_tasks}
 
     def context(self, stage_folder: Path) -> FitContext:
         """What a candidate is trained with that works in a folder; of the memes that report it has nothing."""
@@ -233,14 +267,18 @@ class Work:
             fitted=self._fitted,
             progress=self.progress,
             fit_groups=self.groups[fit],
+            workers=self.workers,
         )
 
     def _train(self, planned: Planned, stage_folder: Path) -> None:
-        if (stage_folder / "candidate").is_dir():  # killed after all of it was done but the stage's own mark
+        made = stage_folder / "candidate"
+        if self.workers.from_first(made.is_dir):  # killed after all of it was done but the stage's own mark
             return self._clean(stage_folder)
         candidate = make_candidate(planned)
         candidate.fit(self.context(stage_folder))
-        with replacing_folder(stage_folder / "candidate") as temporary:
+        if not self.workers.is_first:
+            return None
+        with replacing_folder(made) as temporary:
             candidate.save(temporary)
         return self._clean(stage_folder)
 

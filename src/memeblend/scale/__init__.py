@@ -1,1 +1,1 @@
-"""Work that outgrows one process: any number of memes scored, encoders pre-trained by several workers."""
+"""Work that outgrows one process: any number of memes scored, models trained by several workers."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,13 +32,15 @@ from transformers.integrations.integration_utils import is_mlflow_available, is_
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from memeblend.evaluation.metrics import scores
-from memeblend.files import replacing
+from memeblend.files import digest, replacing
 from memeblend.labels import MISSING, LabelTask
 from memeblend.recipe.parts import Training
 from memeblend.training.blending import Blending
 from memeblend.training.objective import Objective
 from memeblend.training.preprocessing import Memes
 from memeblend.training.progress import Progress
+from memeblend.training.sharing import num_encoded, shared_collate, whole_logits
+from memeblend.training.workers import ALONE, Workers
 
 _STATE = "trainer_state.json"
 _CHECKPOINT_FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
@@ -168,8 +171,11 @@ class MemeTrainer(Trainer):
     model: PreTrainedModel
     objective: Objective
 
-    def __init__(self, *, objective: Objective, metric: str, blending: Blending, **kwargs: Any) -> None:
+    def __init__(
+        self, *, objective: Objective, metric: str, blending: Blending, workers: Workers, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        self.workers = workers
         self.objective = objective
         self.metric = metric
         self.blending = blending
@@ -184,19 +190,35 @@ class MemeTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The objective's "loss" of a batch."""
+        """The objective's "loss" of a batch, which several workers share."""
         labels = inputs.pop("labels")
-        own: Any = self._prepare_input(self.blending.model_inputs(len(labels)))
+        own: Any = self._prepare_input(self.blending.model_inputs(num_encoded(len(labels), self.workers)))
         outputs = model(**inputs, **own, branches=self.objective.branch_weights)
-        loss = self.objective(outputs.branch_logits, labels)["loss"]
-        self.blending.after_forward(outputs.branch_logits, labels)
+        logits = whole_logits(outputs.branch_logits, self.objective.branch_weights, len(labels), self.workers)
+        loss = self.objective(logits, labels)["loss"]
+        self.blending.after_forward(logits, labels)
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """A step up to its gradients, which the blending may change."""
         loss: Tensor = super().training_step(*args, **kwargs)
-        self.blending.after_backward(self.model)
+        self.workers.average_gradients(self.model)
+        with self.workers.drawing_alike(self.args.seed + self.state.global_step):
+            self.blending.after_backward(self.model)
         return loss
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Ask the blending for the epoch's objective; workers draw dropout apart from each other."""
+        weights = self.workers.from_first(
+            lambda: self.blending.before_epoch(epoch, self.model, self.objective).branch_weights
+        )
+        self.objective = replace(self.objective, branch_weights=weights)
+        if not self.workers.is_first:
+            torch.manual_seed(int(digest(self.args.seed, self.workers.rank, epoch), 16) % 2**31)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if self.workers.is_first:  # a checkpoint has the first one's
+            super()._load_rng_state(checkpoint)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """The Trainer's own, where an epoch's loss takes along what the blending did in it."""
@@ -207,11 +229,16 @@ class MemeTrainer(Trainer):
     ) -> dict[str, float]:
         """Scores on the *select* split, logged and handed to the callbacks as the Trainer does."""
         dataset: Any = self.eval_dataset if eval_dataset is None else eval_dataset
-        probabilities = predict_probabilities(self.model, dataset, self.args.eval_batch_size)
-        found = mean_score(self.objective.label_tasks, dataset.labels.numpy(), probabilities, self.metric)
+
+        def judged() -> dict[str, float]:
+            probabilities = predict_probabilities(self.model, dataset, self.args.eval_batch_size)
+            return mean_score(self.objective.label_tasks, dataset.labels.numpy(), probabilities, self.metric)
+
+        found = self.workers.from_first(judged)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control.should_training_stop = self.workers.from_first(lambda: self.control.should_training_stop)
         return metrics
 
 
@@ -224,11 +251,10 @@ class _Blend(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        trainer = self.trainer
-        trainer.objective = trainer.blending.before_epoch(round(state.epoch or 0), trainer.model, trainer.objective)
-        found = trainer.blending.trace()
+        self.trainer.begin_epoch(round(state.epoch or 0))
+        found = self.trainer.blending.trace()
         if found:
-            trainer.log(found)
+            self.trainer.log(found)
 
 
 class _Steps(TrainerCallback):
@@ -310,6 +336,8 @@ class TrainJob:
         progress: who watches.
         blending: how branches are kept in balance.
         told: told of each finished epoch, from 1, and its metric on *select*; where it says so, the training ends.
+        workers: who train together, each with the same job but for `folder`, `progress` and `told`, which are read of
+            the first one's alone.
     """
 
     label: str
@@ -322,40 +350,45 @@ class TrainJob:
     progress: Progress
     blending: Blending = field(default_factory=Blending)
     told: Callable[[int, float], bool] = lambda epoch, score: False
+    workers: Workers = ALONE
 
 
 def train(model: PreTrainedModel, job: TrainJob) -> None:
     """Train a model in place; it ends with the weights of its best epoch on *select*.
 
-    Goes on from the last whole checkpoint in the job's folder, if there is one.
+    Goes on from the last whole checkpoint in the job's folder, if there is one; all workers must see it there.
     """
-    settings = job.training
+    settings, workers = job.training, job.workers
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(job.folder / "tensorboard")  # read by the Trainer's own callback
-    callbacks: list[TrainerCallback] = [Watch(job.progress, job.label, job.folder / "metrics.jsonl", settings.metric)]
-    callbacks.append(_Told(job.told, settings))
-    if settings.patience:
-        callbacks.append(EarlyStoppingCallback(settings.patience))
-    trainer = _trainer(
-        model,
-        job,
-        callbacks,
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        logging_strategy="epoch",
-        save_total_limit=1,
-        load_best_model_at_end=True,
-        restore_callback_states_from_checkpoint=True,
-        metric_for_best_model=settings.metric,
-        greater_is_better=True,
-        report_to=_trackers(),
-    )
-    checkpoint = last_checkpoint(job.folder / "checkpoints")
-    if checkpoint is not None and _had_stopped(checkpoint, settings):
+    callbacks: list[TrainerCallback] = []
+    if workers.is_first:
+        callbacks += [
+            Watch(job.progress, job.label, job.folder / "metrics.jsonl", settings.metric),
+            _Told(job.told, settings),
+        ]
+        if settings.patience:
+            callbacks.append(EarlyStoppingCallback(settings.patience))
+    keeping: dict[str, Any] = {"save_strategy": "no", "report_to": []}
+    if workers.is_first:
+        keeping = {
+            "save_strategy": "epoch",
+            "save_total_limit": 1,
+            "load_best_model_at_end": True,
+            "metric_for_best_model": settings.metric,
+            "greater_is_better": True,
+            "restore_callback_states_from_checkpoint": True,
+            "report_to": _trackers(),
+        }
+    trainer = _trainer(model, job, callbacks, eval_strategy="epoch", logging_strategy="epoch", **keeping)
+    workers.share_weights(model)
+    checkpoint, had_stopped = workers.from_first(partial(_last_checkpoint_of, job))
+    if not had_stopped:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    elif workers.is_first:
         # Killed between its last epoch and the end: the Trainer would train one epoch more.
         trainer.state = TrainerState.load_from_json(str(checkpoint / _STATE))
         trainer._load_best_model()
-    else:
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    workers.share_weights(model)
     model.eval()
 
 
@@ -373,6 +406,7 @@ def _trainer(
         objective=job.objective,
         metric=settings.metric,
         blending=job.blending,
+        workers=job.workers,
         model=model,
         args=TrainingArguments(
             output_dir=str(job.folder / "checkpoints"),
@@ -393,7 +427,7 @@ def _trainer(
         ),
         train_dataset=job.fit,
         eval_dataset=job.select,
-        data_collator=job.fit.collate,
+        data_collator=shared_collate(job.fit, job.workers),
         callbacks=list(callbacks),
     )
     for callback in (PrinterCallback, ProgressCallback):
@@ -412,6 +446,12 @@ def last_checkpoint(folder: Path) -> Path | None:
         if all((path / name).is_file() for name in _CHECKPOINT_FILES):
             return path
     return None
+
+
+def _last_checkpoint_of(job: TrainJob) -> tuple[Path | None, bool]:
+    """A job's last checkpoint, if any, and whether its training had ended there."""
+    checkpoint = last_checkpoint(job.folder / "checkpoints")
+    return checkpoint, checkpoint is not None and _had_stopped(checkpoint, job.training)
 
 
 def _had_stopped(checkpoint: Path, settings: Training) -> bool:

@@ -8,6 +8,7 @@ whole batch, to rounding, whatever the number of workers. Gradients are averaged
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -36,6 +37,11 @@ class Workers:
     def of_process_group(cls) -> Workers:
         """Those of torch's process group, which is initialised already."""
         return cls(dist.get_rank(), dist.get_world_size())
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes files."""
+        return self.rank == 0
 
     def parts(self, items: Sequence[_Item]) -> list[Sequence[_Item]]:
         """A batch dealt out like cards: parts of neighbours in a sorted batch cost about the same."""
@@ -97,6 +103,23 @@ class Workers:
         if self.size > 1:
             for value in model.state_dict().values():
                 dist.broadcast(value, src=0)
+
+    def wait(self) -> None:
+        """Go on when all have come here."""
+        self.counts(0)
+
+    @contextmanager
+    def drawing_alike(self, seed: int) -> Iterator[None]:
+        """Within it all workers draw the same random numbers; afterwards each goes on with its own.
+
+        A process alone just goes on with those that it has.
+        """
+        if self.size == 1:
+            yield
+            return
+        with torch.random.fork_rng(device_type="cuda"):
+            torch.manual_seed(seed)
+            yield
 
     def from_first(self, make: Callable[[], _Found]) -> _Found:
         """What the first worker makes, known to all; the others wait for it.

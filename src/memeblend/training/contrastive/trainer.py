@@ -135,8 +135,7 @@ def train_pairs(
     Raises:
         TrainingError: the loss is no number any more.
     """
-    workers.share_weights(model)
-    is_first = workers.rank == 0
+    is_first = workers.is_first
     steps = _Steps(settings.max_logit_scale)
     watchers = [_PairWatch(progress, "pre-training", folder / "metrics.jsonl", "loss")] if is_first else []
     trainer = PairTrainer(
@@ -153,6 +152,7 @@ def train_pairs(
     )
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
+    workers.share_weights(model)  # which lie where the Trainer has put them
     checkpoint = workers.from_first(lambda: last_checkpoint(folder / "checkpoints"))
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     model.eval()
@@ -179,7 +179,7 @@ def _arguments(settings: Pretraining, folder: Path, is_first: bool) -> TrainingA
         save_steps=settings.eval_every,
         logging_strategy="steps",
         logging_steps=min(50, settings.eval_every),
-        save_total_limit=1,
+        save_total_limit=1 if is_first else None,  # what is no longer the best is for the first one to delete
         load_best_model_at_end=is_first,
         metric_for_best_model="loss",
         greater_is_better=False,
