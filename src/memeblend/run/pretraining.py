@@ -21,17 +21,18 @@ from memeblend.data.manifest import Manifest
 from memeblend.errors import DataError, Problem
 from memeblend.recipe import Pretraining, Recipe
 from memeblend.recipe.chain import ClassifyStage, ContrastiveStage, training_order
+from memeblend.run.hands import HERE, Hands
 from memeblend.run.inputs import possible
 from memeblend.run.places import candidates_in, encoder_in, stage_folder
 from memeblend.run.work import begin
 from memeblend.training.contrastive.pairs import SHARE_HELD_BACK
-from memeblend.training.contrastive.work import fingerprint_of, pretrain
+from memeblend.training.contrastive.work import fingerprint_of
 from memeblend.training.encoder import make_preprocessor
 from memeblend.training.progress import Progress
 from memeblend.training.stages import Stage
 
 
-def train_stages(recipe: Recipe, folder: Path, *, cache_dir: Path, progress: Progress) -> None:
+def train_stages(recipe: Recipe, folder: Path, *, cache_dir: Path, progress: Progress, hands: Hands = HERE) -> None:
     """Carry out the recipe's pre-training stages, each after those that it starts from, unless that is done.
 
     Args:
@@ -39,6 +40,7 @@ def train_stages(recipe: Recipe, folder: Path, *, cache_dir: Path, progress: Pro
         folder: the run's folder, claimed.
         cache_dir: where decoded images are kept.
         progress: who watches.
+        hands: who trains.
 
     Raises:
         DataError: memes of a stage are not there or can't be trained on.
@@ -51,9 +53,9 @@ def train_stages(recipe: Recipe, folder: Path, *, cache_dir: Path, progress: Pro
         manifests = [_read(path, name, stage, progress) for path in stage.data]
         place = stage_folder(folder, name)
         if isinstance(stage, ContrastiveStage):
-            _contrast(recipe, stage, name, manifests, place, cache_dir, progress)
+            _contrast(recipe, stage, name, manifests, place, cache_dir, progress, hands)
         else:
-            _classify(recipe, stage, name, manifests, place, cache_dir, progress)
+            _classify(recipe, stage, name, manifests, place, cache_dir, progress, hands)
 
 
 def check_data(recipe: Recipe) -> None:
@@ -92,13 +94,14 @@ def _contrast(
     place: Path,
     cache_dir: Path,
     progress: Progress,
+    hands: Hands,
 ) -> None:
     settings = contrastive_settings(recipe, stage, manifests, place.parents[1])
 
     def work(folder: Path) -> None:
         source = "random weights" if settings.encoder.source == "tiny" else f"'{settings.encoder.source}'"
         progress.say(f"pretraining {name}: the encoder starts from {source}, as a whole; started anew: nothing.")
-        facts = pretrain(manifests, folder / "encoder", settings, progress=progress, cache_dir=cache_dir)
+        facts = hands.encoder(manifests, folder / "encoder", settings, progress=progress, cache_dir=cache_dir)
         before, after = (facts["held_back"][when]["loss"] for when in ("before", "after"))
         progress.say(f"pretraining {name}: loss on held-back pairs {before:.3f} before, {after:.3f} after.")
 
@@ -146,6 +149,7 @@ def _classify(
     place: Path,
     cache_dir: Path,
     progress: Progress,
+    hands: Hands,
 ) -> None:
     own = stage_recipe(recipe, stage, name, place.parents[1])
     place.mkdir(parents=True, exist_ok=True)
@@ -155,13 +159,14 @@ def _classify(
         rejected = place / "rejected.csv"
         rejected.unlink(missing_ok=True)
         manifest = manifest.reject(problems, rejected, lambda line: progress.say(f"pretraining {name}: {line}"))
-    work = begin(manifest, own, place, cache_dir=cache_dir, progress=progress)
+    work = begin(manifest, own, place, cache_dir=cache_dir, progress=progress, hands=hands)
     planned, left_out = plan(own), list[str]()
     possible(planned, work.manifest, left_out)
     if left_out:
         raise DataError(f"pretraining {name}: {left_out[0]}", fix="Give its memes what is missing, or leave these out.")
     names = ", ".join(one.name for one in planned)
     progress.say(f"pretraining {name}: {names} on {len(work.manifest):,} memes.")
+    hands.candidates(work, planned)
     for one in planned:
         work.train(one)
 

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +36,7 @@ from memeblend.run.folder import (
     rows_of,
     table_path,
 )
+from memeblend.run.hands import HERE, Hands
 from memeblend.run.inputs import check_choice, check_labels, check_losses, check_needs, possible
 from memeblend.run.places import with_places
 from memeblend.run.reselecting import outside_names, outside_tables, with_choice
@@ -56,7 +57,7 @@ def carry_out(
     *,
     cache_dir: Path,
     progress: Progress,
-    first: Callable[[Work, Sequence[Planned]], None] = lambda work, planned: None,
+    hands: Hands = HERE,
 ) -> Run:
     """Train the recipe's candidates on a manifest and choose the ensembles.
 
@@ -66,7 +67,7 @@ def carry_out(
         folder: where; it may hold an earlier run, whose finished stages are kept where their inputs are the same.
         cache_dir: where decoded images are kept between runs.
         progress: who watches.
-        first: may train some of the candidates before the rest is trained here.
+        hands: who trains.
 
     Raises:
         DataError: the memes can't be trained on; every reason at once.
@@ -74,7 +75,7 @@ def carry_out(
     """
     with claimed(folder):
         notes: list[str] = []
-        work = begin(manifest, recipe, folder, cache_dir=cache_dir, progress=progress)
+        work = begin(manifest, recipe, folder, cache_dir=cache_dir, progress=progress, hands=hands)
         manifest, roles, groups = work.manifest, work.roles, work.groups
         wanted = plan(work.recipe)
         check_pools(recipe, [one.name for one in wanted] + outside_names(folder, manifest))
@@ -84,7 +85,7 @@ def carry_out(
         manifest.write(folder / "manifest.parquet")
         for note in notes:
             progress.say(note)
-        first(work, planned)
+        hands.candidates(work, planned)
         tables = {one.name: work.train(one) for one in planned}
         _forget_others(folder, {table_path(folder, name, task) for name in tables for task in manifest.label_tasks})
         tables |= outside_tables(folder, manifest, tables, notes)
@@ -94,7 +95,9 @@ def carry_out(
         return run
 
 
-def begin(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Path, progress: Progress) -> Work:
+def begin(
+    manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Path, progress: Progress, hands: Hands = HERE
+) -> Work:
     """Give the memes their roles, check that the recipe can be carried out on them, and train its pre-training stages.
 
     Args:
@@ -103,6 +106,7 @@ def begin(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Path, 
         folder: the run's folder, claimed.
         cache_dir: where decoded images are kept between runs.
         progress: who watches.
+        hands: who trains its pre-training stages.
 
     Raises:
         DataError: the memes can't be trained on; every reason at once.
@@ -134,7 +138,7 @@ def begin(manifest: Manifest, recipe: Recipe, folder: Path, *, cache_dir: Path, 
     if recipe.pretraining:
         from memeblend.run.pretraining import train_stages  # whose stages are works themselves
 
-        train_stages(recipe, folder, cache_dir=cache_dir, progress=progress)
+        train_stages(recipe, folder, cache_dir=cache_dir, progress=progress, hands=hands)
     return Work(folder, recipe, manifest, roles, groups, cache_dir, progress)
 
 

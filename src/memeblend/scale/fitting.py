@@ -1,8 +1,9 @@
-"""`fit` by several workers of Ray Train: they train the neural candidates, this process does the rest."""
+"""`fit` by several workers of Ray Train: they train what is neural, this process does the rest."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from memeblend.recipe import Recipe
 from memeblend.recipe.candidates import NeuralCandidate
 from memeblend.run import carry_out
 from memeblend.run.folder import rows_of
+from memeblend.run.hands import Hands
 from memeblend.run.work import Work
+from memeblend.scale.pretraining import pretrain_with_workers
 from memeblend.scale.together import Crew, train_together
 from memeblend.training.progress import Progress, Silent
 from memeblend.training.workers import Workers
@@ -32,7 +35,7 @@ def fit_with_workers(
     progress: Progress | None = None,
     cache_dir: Path | None = None,
 ) -> MemeClassifier:
-    """As `MemeClassifier.fit`, with the neural candidates trained by several processes.
+    """As `MemeClassifier.fit`, with neural candidates and pre-training stages trained by several processes.
 
     Each batch is that of one process and shared out; losses and gradients are those of the whole batch, to rounding.
     A worker that dies is replaced, up to three times, and all go on from the last checkpoint. A run is the same
@@ -57,16 +60,17 @@ def fit_with_workers(
     crew, folder, watch = Crew(num_workers, address), Path(out).absolute(), progress or Silent()
     crew.check()
 
-    def first(work: Work, planned: Sequence[Planned]) -> None:
-        _train_neural(work, planned, crew)
-
-    run = carry_out(
-        manifest, recipe, folder, cache_dir=(cache_dir or default_cache_dir()).absolute(), progress=watch, first=first
+    crew.check_answers()
+    hands = Hands(
+        candidates=partial(_train_neural, crew),
+        encoder=partial(pretrain_with_workers, num_workers=num_workers, address=address),
     )
+    cache_dir = (cache_dir or default_cache_dir()).absolute()
+    run = carry_out(manifest, recipe, folder, cache_dir=cache_dir, progress=watch, hands=hands)
     return MemeClassifier.from_run(run, progress=watch)
 
 
-def _train_neural(work: Work, planned: Sequence[Planned], crew: Crew) -> None:
+def _train_neural(crew: Crew, work: Work, planned: Sequence[Planned]) -> None:
     """Have the candidates that workers can train and that are not done trained by them."""
     due = {
         one.name: one.spec.training.batch_size

@@ -6,11 +6,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from memeblend.errors import ClusterError, DataError, MemeblendError, RecipeError
+from memeblend.ray_client import carry_out_there, is_far
 from memeblend.ray_session import check_room, need_ray, ray_session
 from memeblend.scale.watching import Followed, Written
 from memeblend.training.progress import Progress, Silent
@@ -49,6 +51,16 @@ class Crew:
         if self.num_workers < 1:
             raise DataError(f"{self.num_workers} workers can't be.", fix="Ask for one or more.")
         need_ray("Several workers and clusters")
+
+    def check_answers(self) -> None:
+        """Refuse a cluster that does not answer or has no room, before anything is trained.
+
+        Raises:
+            ClusterError: it has no CPU for each worker, or is none.
+        """
+        if self.address:
+            with ray_session(self.num_workers, self.address):
+                check_room(self.num_workers)
 
     def check_memes(self, num_memes: int, batch_size: int, what: str) -> None:
         """Refuse workers that would have nothing to do.
@@ -90,6 +102,9 @@ def train_together(training: Training, given: dict[str, Any], books: Path, crew:
         ClusterError: no cluster answers or has room, or workers keep dying.
     """
     books = books.absolute()
+    if is_far(crew.address):
+        there = partial(train_together, training, given, books, replace(crew, address="auto"))
+        return carry_out_there(crew.address, there, {"progress": progress})
     shutil.rmtree(books, ignore_errors=True)
     try:
         with ray_session(crew.num_workers, crew.address):
@@ -101,9 +116,9 @@ def train_together(training: Training, given: dict[str, Any], books: Path, crew:
                 for number in range(_MAX_FAILURES + 1):
                     reason = _tried(config, books / str(number), crew.num_workers)
                     if reason is None:
-                        return
+                        return None
                     if number < _MAX_FAILURES:
-                        progress.say(f"A worker failed ({reason}); all start again and go on from the last checkpoint.")
+                        progress.say(f"A worker failed ({reason.rstrip('.')}). All go on from the last checkpoint.")
         raise ClusterError(
             f"The workers failed {_MAX_FAILURES + 1} times: {reason}",
             fix="The same command goes on from the last checkpoint, with --num-workers or without.",
@@ -142,13 +157,16 @@ def _tried(config: dict[str, Any], storage: Path, num_workers: int) -> str | Non
     except (TrainingFailedError, RayError) as error:
         failures = list(getattr(error, "worker_failures", {}).values())
         raised = [one._base_exc for one in failures if hasattr(one, "_base_exc")]
-        # A worker whose neighbour died raises a RuntimeError of torch's; any other one would come again.
+        has_died = len(raised) < len(failures)
+        # A worker whose neighbour died raises a RuntimeError of torch's; any other error would come again.
         final = [one for one in raised if isinstance(one, MemeblendError)]
-        if len(raised) == len(failures):
+        if not has_died:
             final += [one for one in raised if not isinstance(one, RuntimeError)]
         if final:
             raise final[0] from error
-        reason = str((raised or failures or [error])[0]).strip().splitlines() or [type(error).__name__]
+        if has_died:
+            return "its process died: was it killed, or out of memory?"
+        reason = str((raised or [error])[0]).strip().splitlines() or [type(error).__name__]
         return reason[-1]
     return None
 

@@ -382,7 +382,7 @@ def train(model: PreTrainedModel, job: TrainJob) -> None:
     trainer = _trainer(model, job, callbacks, eval_strategy="epoch", logging_strategy="epoch", **keeping)
     workers.share_weights(model)
     checkpoint, had_stopped = workers.from_first(partial(_last_checkpoint_of, job))
-    if not had_stopped:
+    if checkpoint is None or not had_stopped:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     elif workers.is_first:
         # Killed between its last epoch and the end: the Trainer would train one epoch more.
