@@ -339,12 +339,57 @@ def test_labels_by_keyboard_are_kept_on_the_server_and_downloaded(page, address,
     page.wait_for_selector("#review-count:has-text('4 of 6')")
 
 
+def test_a_label_that_was_not_kept_is_told_and_sent_again_with_the_next(page, address, fitted, review_folder):
+    (review_folder / "memes.csv").unlink(missing_ok=True)
+    judged(page, address, batch_of(fitted))
+    page.click("#tab-review")
+    page.wait_for_selector(".classes")
+    page.select_option("#review select >> nth=1", "table")
+    failing = [503]
+
+    def sometimes(route):
+        if route.request.method == "POST" and failing:
+            body = json.dumps({"error": {"message": "No room.", "problems": []}})
+            route.fulfill(status=failing.pop(), body=body, content_type="application/json")
+        else:
+            route.continue_()
+
+    page.route("**/ui/review", sometimes)
+    page.locator("#review-text").click()
+    page.keyboard.press("1")
+    page.wait_for_selector("#review-line:has-text('1 meme not saved')")
+    assert "No room." in page.inner_text("#review-line")
+    assert not (review_folder / "memes.csv").exists()
+    page.click("#review summary:has-text('What the model says')")
+    page.locator("#review-text").click()
+    page.keyboard.press("2")
+    page.wait_for_selector("#review-line:has-text('Saved')")
+    with (review_folder / "memes.csv").open(newline="", encoding="utf-8") as stream:
+        assert [row["mood"] for row in csv.DictReader(stream)] == ["bad", "good"]
+    assert not page.is_visible("#review .bars")  # closed once, closed for the memes after it
+    refused(page)
+
+
+def test_memes_that_the_server_has_to_read_come_a_few_at_a_time(page, address, fitted):
+    with_state(page, ocr=True)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as made:
+        for number in range(6):
+            made.writestr(f"{number}.png", fitted.image(number))
+    sizes = []
+    page.on("request", lambda one: sizes.append(len(one.post_data_json["memes"])) if "/v1/predict" in one.url else None)
+    judged(page, address, archive.getvalue())
+    page.wait_for_selector("#batch-progress-text:has-text('6 of 6 memes; done')")
+    assert sizes == [4, 2]
+
+
 def test_a_policy_is_tuned_with_sliders_and_costs_and_written(page, address, policy_file):
     opened(page, address, "thresholds")
     page.wait_for_selector("[data-category=mood] .facts div")
     assert "The server follows this policy" in page.inner_text("#policy-state")
     page.fill("#miss-mood", "9")
     page.wait_for_selector("[data-category=mood] output:has-text('2 %')")
+    page.wait_for_selector("#policy-state:has-text('not applied')")
     page.locator("#high-mood").focus()
     for _ in range(4):
         page.keyboard.press("ArrowRight")
@@ -353,6 +398,7 @@ def test_a_policy_is_tuned_with_sliders_and_costs_and_written(page, address, pol
         assert part in page.inner_text("[data-category=mood]")
     page.click("#policy-apply")
     page.wait_for_selector("#policy-line:has-text('written')")
+    assert page.inner_text("#policy-state") == "The server follows this policy."
     written = tomllib.loads(policy_file.read_text())
     assert written["categories"]["mood"]["cost"]["miss"] == 9
     low, high = written["categories"]["mood"]["band"]

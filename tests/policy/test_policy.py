@@ -119,6 +119,16 @@ def test_any_name_and_band_survive_a_file(tmp_path_factory, name, one, two):
     assert Policy.read(path, [LabelTask(name, "binary", ("no", "yes"))]) == policy
 
 
+def test_what_could_not_be_read_again_is_not_written(tmp_path):
+    path = tmp_path / "policy.toml"
+    hand(rude={"threshold": 0.7}).write(path)
+    before = path.read_text()
+    cells = {f"{number:0100d}": 0.1 for number in range(10_000)}
+    with pytest.raises(PolicyError, match=r"1,\d{3},\d{3} bytes, but 1,048,576 are the most"):
+        hand(rude={"threshold": 0.7}).model_copy(update={"redteam": Budget(cells=cells)}).write(path)
+    assert path.read_text() == before
+
+
 def test_a_policy_knows_its_model():
     policy = Policy.fit(validation(seed=0))
     assert policy.fits(validation(seed=0))

@@ -59,7 +59,9 @@ def test_a_policy_is_followed_from_then_on_and_written(both, tmp_path):
         ({"categories": []}, "categories"),
         ({"format": 99}, "format 99"),
         ({"nonsense": 1}, "nonsense"),
+        ({"fitted_on": "x" * 2_000_000}, "bytes, but 1,048,576 are the most"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 @pytest.mark.parametrize("path", ["/ui/policy", "/ui/policy/implied"])
 def test_wrong_policies_are_refused_in_sentences(client, path, policy, part):

@@ -21,7 +21,7 @@ from memeblend.policy.categories import DIGITS, category_names, given_out, posit
 from memeblend.policy.conformal import least_number, least_probability, members
 from memeblend.policy.costs import Costs
 from memeblend.policy.parts import Part, Share
-from memeblend.policy.reading import name_problems, parse, read_toml, refusal
+from memeblend.policy.reading import MAX_BYTES, name_problems, parse, read_toml, refusal
 
 VERDICTS = ("pass", "review", "auto")
 """From the mildest to the gravest: passed, looked at by a person, acted on at once."""
@@ -191,18 +191,33 @@ class Policy(Part):
         """
         return cls.from_dict(read_toml(Path(path)), label_tasks, str(path))
 
-    def write(self, path: str | Path) -> None:
-        """Write a policy file, atomically, with the limits in words on top.
+    def text(self) -> str:
+        """The file's content, with the limits in words on top.
 
         Raises:
-            OutputError: it could not be written.
+            PolicyError: it is larger than what is read.
         """
         lines = ["# A policy of memeblend. Calibrated scores: below the lower limit a meme is passed, from the"]
         lines.append("# upper limit it is acted on, between them a person looks.")
         for name, category in self.categories.items():
             low, high = category.limits
             lines.append(f"# {json.dumps(name)}: {low:.4g} to {high:.4g}".replace("\x7f", ""))
-        write_text(path, "\n".join(lines) + "\n\n" + toml_text(self.to_dict()))
+        text = "\n".join(lines) + "\n\n" + toml_text(self.to_dict())
+        size = len(text.encode())
+        if size > MAX_BYTES:
+            raise PolicyError(
+                f"The policy's file would have {size:,} bytes, but {MAX_BYTES:,} are the most that is read."
+            )
+        return text
+
+    def write(self, path: str | Path) -> None:
+        """Write a policy file, atomically.
+
+        Raises:
+            PolicyError: it would be larger than what is read.
+            OutputError: it could not be written.
+        """
+        write_text(path, self.text())
 
     def fits(self, validation: Mapping[str, PredictionTable]) -> bool:
         """Whether it was fitted on this model's validation, or by hand on none."""

@@ -61,7 +61,8 @@ class Policies:
         Requests that are being answered end under the policy that they began with. Blocks while the file is written.
 
         Raises:
-            PolicyError: the policy names what the model does not have, or the server goes by thresholds.
+            PolicyError: the policy names what the model does not have, is too large for a file, or the server goes by
+                thresholds.
             OutputError: the file could not be written; the policy before is still followed.
         """
         if self._thresholds:
@@ -70,6 +71,7 @@ class Policies:
                 fix="Start it without --threshold, or with --policy.",
             )
         checked = Policy.from_dict(policy.to_dict(), self.label_tasks)
+        checked.text()  # what no file can hold can't be kept, with a file or without
         with self._lock:
             if self.path is not None:
                 checked.write(self.path)

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict
 
 from memeblend.errors import OutputError, PolicyError
 from memeblend.evaluation.tables import PredictionTable
-from memeblend.files import toml_text
 from memeblend.policy import Costs, Policy, implied
 from memeblend.policy.categories import category_names
 from memeblend.policy.policy import CategoryPolicy
@@ -90,7 +89,7 @@ class Tuning:
             raise Refusal(422, "no_validation", "The model's folder holds no validation to see a policy on.")
         policy = self._policy(data)
         found = _unless_refused(lambda: implied(policy, self.policies.validation))
-        return Implied(implied=found, toml=toml_text(policy.to_dict()))
+        return Implied(implied=found, toml=_unless_refused(policy.text))
 
     def follow(self, data: Mapping[str, Any]) -> None:
         """Follow a policy from now on.

@@ -10,7 +10,7 @@ import { verdictOf, VERDICT_ORDER } from "./verdicts.js";
 const ROWS_A_PAGE = 50;
 
 /** The batch: `rows` of memes with their `answer` or `fault`; tells of changes by the event "batch" of the document. */
-export function startBatch({ model }) {
+export function startBatch({ model, state }) {
   const batch = { rows: [] };
   let stopper = null;
   const table = new ResultTable(model, batch);
@@ -53,7 +53,7 @@ export function startBatch({ model }) {
     progress();
     const note = (place, set) => { set(open[place]); done += 1; progress(); table.showSoon(); };
     try {
-      await predictMany(open, model.limits, {
+      await predictMany(open, { limits: model.limits, ocr: state.ocr }, {
         signal: stopper.signal,
         onresult: (place, answer) => note(place, (row) => {
           row.answer = answer;
@@ -118,7 +118,7 @@ class ResultTable {
     this.addresses = [];
     const categories = categoryNames(model);
     this.columns = [
-      { name: "meme", value: (row) => row.meme_id, cell: (row) => said(row.meme_id) },
+      { name: "meme", className: "name", value: (row) => row.meme_id, cell: (row) => said(row.meme_id) },
       { name: "text", className: "text", value: (row) => row.text ?? "", cell: (row) => (row.fault ? h("span", { className: "problem" }, said(row.fault)) : said(shortened(row.text ?? ""))) },
       { name: "verdict", value: (row) => VERDICT_ORDER.indexOf(row.answer && verdictOf(row.answer)), cell: (row) => (row.answer && verdictOf(row.answer) ? verdictTag(verdictOf(row.answer)) : ""), when: (rows) => rows.some((row) => row.answer && verdictOf(row.answer)) },
       ...model.label_tasks.filter((task) => !task.derived).map((task) => ({

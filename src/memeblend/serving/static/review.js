@@ -25,8 +25,9 @@ class Review {
     this.tasks = model.label_tasks.filter((task) => !task.derived);
     this.task = this.tasks.find((task) => categoryNames(model).includes(task.name)) ?? this.tasks[0];
     this.order = "unsure";
-    this.unsaved = false;
+    this.waiting = new Set(); // rows whose labels are in this tab alone
     this.line = "";
+    this.answerShown = true; // whoever would rather judge without it closes it once
     this.address = null;
   }
 
@@ -94,24 +95,32 @@ class Review {
     this.show();
   }
 
+  get unsaved() { return this.waiting.size > 0; }
+
   async save(row) {
-    if (!this.onServer) {
-      this.unsaved = true;
-      return;
-    }
-    this.unsaved = true;
+    this.waiting.add(row);
+    if (!this.onServer) return;
     // One after the other, so that an undo can't overtake what it undoes.
-    this.saving = (this.saving ?? Promise.resolve()).then(async () => {
+    this.saving = (this.saving ?? Promise.resolve()).then(() => this.sendWaiting());
+    await this.saving;
+  }
+
+  /** Send all labels that are in this tab alone, so those, too, that could not be kept before. */
+  async sendWaiting() {
+    let fault = null;
+    for (const row of this.waiting) {
+      const { labels } = row;
       try {
         const image = row.image ? await dataUri(await row.image()) : null;
-        await ask("/ui/review", { body: { meme_id: row.meme_id, text: row.text ?? "", image, labels: row.labels } });
-        this.unsaved = false;
-        this.say("Saved on the server.");
+        await ask("/ui/review", { body: { meme_id: row.meme_id, text: row.text ?? "", image, labels } });
+        if (row.labels === labels) this.waiting.delete(row);
       } catch (error) {
-        this.say(`Not saved on the server; download the labels before you leave. ${sentence(error)}`);
+        fault = error;
+        if (error.status === 0) break; // there is no server to try the others on
       }
-    });
-    await this.saving;
+    }
+    if (fault) this.say(`${counted(this.waiting.size, "meme")} not saved on the server; the next label tries again. Download the labels before you leave. ${sentence(fault)}`);
+    else this.say("Saved on the server.");
   }
 
   say(words) {
@@ -193,7 +202,7 @@ class Review {
         h("button", { type: "button", onclick: () => this.undo(), disabled: !this.undone.length }, h("kbd", {}, "u"), " Undo")),
       h("p", { className: "quiet small" }, `Meme ${this.place + 1} of ${this.queue.length}. `, h("span", { id: "review-line", role: "status" }, this.line)),
       this.onServer ? null : h("p", { className: "quiet small" }, "Labels are in this tab alone: download them before you leave."),
-      h("details", { open: true }, h("summary", {}, "What the model says"), memeVerdict(row.answer), taskBox(task.name, entry, taskVerdict(row.answer, task.name))));
+      h("details", { open: this.answerShown, ontoggle: ({ target }) => { this.answerShown = target.open; } }, h("summary", {}, "What the model says"), memeVerdict(row.answer), taskBox(task.name, entry, taskVerdict(row.answer, task.name))));
   }
 
   /** The labelled memes as a zip of `memes.csv` and `images/`, which `memeblend fit` reads once it is unpacked. */
@@ -215,7 +224,7 @@ class Review {
     }
     files.unshift({ name: "memes.csv", blob: new Blob([writeCsv(lines)]) });
     download(await writeZip(files), "memes-reviewed.zip");
-    if (!this.onServer) this.unsaved = false;
+    if (!this.onServer) this.waiting.clear();
     this.say(`${counted(rows.length, "labelled meme")} downloaded; unpack the file and give its folder to memeblend fit.`);
   }
 }

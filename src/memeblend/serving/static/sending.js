@@ -3,6 +3,7 @@ import { ask, dataUri, Refused } from "./api.js";
 import { BadZip } from "./zip.js";
 
 const MOST_AT_ONCE = 16; // so that progress moves
+const MOST_READ_AT_ONCE = 4; // memes whose text the server has to read take a second or more each, and a deadline holds
 const SHARE_OF_BODY = 0.7; // base64 takes 4 bytes for 3, and the texts need room
 const MOST_TRIES = 20;
 
@@ -12,22 +13,24 @@ const pause = (seconds, signal) => new Promise((resolve, reject) => {
 });
 
 /**
- * Ask the model about memes; `onresult(place, answer)` and `onfault(place, sentence)` are called for each, and
+ * Ask the model about memes, `ocr` says whether the server reads texts; `onresult(place, answer)` and `onfault(place, sentence)` are called for each, and
  * `onwait(seconds)` where the server is busy. Stops with an AbortError when `signal` says so.
  */
-export async function predictMany(memes, limits, { onresult, onfault, onwait, signal }) {
+export async function predictMany(memes, { limits, ocr }, { onresult, onfault, onwait, signal }) {
   let most = Math.min(MOST_AT_ONCE, limits.max_memes);
   let next = 0;
   while (next < memes.length) {
     const chunk = [];
     let bytes = 0;
-    while (next < memes.length && chunk.length < most) {
+    let unread = 0;
+    while (next < memes.length && chunk.length < most && unread < MOST_READ_AT_ONCE) {
       const read = await readMeme(memes[next], limits);
       if (read.fault) onfault(next, read.fault);
       else if (chunk.length && bytes + read.size > SHARE_OF_BODY * limits.max_body_bytes) break;
       else {
         chunk.push({ place: next, sent: read.sent });
         bytes += read.size;
+        if (ocr && memes[next].text === null) unread += 1;
       }
       next += 1;
     }

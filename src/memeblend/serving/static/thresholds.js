@@ -49,7 +49,7 @@ class Thresholds {
     const names = [...new Set([...Object.keys(this.spare), ...Object.keys(this.policy.categories)])];
     this.cards = new Map(names.map((name) => [name, new CategoryCard(name, this)]));
     box.replaceChildren(this.head(), ...[...this.cards.values()].map((card) => card.element));
-    this.changed();
+    this.implySoon();
   }
 
   head() {
@@ -72,8 +72,16 @@ class Thresholds {
     byId("policy-line").textContent = words;
   }
 
-  /** Something was moved: ask what it implies, once the hand rests. */
+  /** Something was moved. */
   changed() {
+    byId("policy-state").textContent = this.state.policy
+      ? "Changed here and not applied: the server follows its policy as it was."
+      : "Changed here and not applied: the server follows no policy.";
+    this.implySoon();
+  }
+
+  /** Ask what is shown implies, once the hand rests. */
+  implySoon() {
     clearTimeout(this.timer);
     this.turn += 1;
     this.timer = setTimeout(() => this.imply(this.turn), WAIT_MS);
@@ -110,8 +118,9 @@ class Thresholds {
 
   async apply() {
     try {
+      const sent = this.turn;
       this.state = await ask("/ui/policy", { body: { policy: this.policy } });
-      byId("policy-state").textContent = "The server follows this policy.";
+      if (sent === this.turn) byId("policy-state").textContent = "The server follows this policy.";
       this.say(this.state.has_file ? "Applied, and written to the server's policy file. Memes judged before keep their verdicts until they are asked about again." : "Applied. Download the file to keep it: the server was started without --policy FILE.");
     } catch (error) {
       this.say(sentence(error), true);
