@@ -14,6 +14,7 @@ import secrets
 import shutil
 import socket
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -96,6 +97,25 @@ def ray_session(num_workers: int, address: str = "") -> Iterator[None]:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def check_room(num_workers: int) -> None:
+    """Refuse to wait for machines that may never join, which Ray would do without end; within a session.
+
+    Args:
+        num_workers: processes that need a CPU each at the same time.
+
+    Raises:
+        ClusterError: the cluster has fewer.
+    """
+    import ray
+
+    cores = int(ray.cluster_resources().get("CPU", 0))
+    if cores < num_workers:
+        raise ClusterError(
+            f"The cluster has {cores} CPU core(s) for {num_workers} worker(s), which need one each.",
+            fix="Ask for fewer workers, or have its machines join before.",
+        )
+
+
 def _read_environment_anew() -> None:
     """Ray reads how to authenticate once, when it is imported, which may have been long ago."""
     with suppress(ImportError, AttributeError):  # not of its public interface
@@ -131,6 +151,7 @@ def _start(num_workers: int, folder: str) -> None:
     with _loopback_only():
         try:
             ray.init(
+                address="local",  # whatever RAY_ADDRESS says
                 num_cpus=num_workers,
                 include_dashboard=False,
                 object_store_memory=_STORE_BYTES,
@@ -138,9 +159,9 @@ def _start(num_workers: int, folder: str) -> None:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises that itself, where the machine is too busy to start it in time
             raise ClusterError(
-                f"Ray could not be started on this machine: {error}.", fix="Work without --num-workers."
+                f"Ray could not be started on this machine: {error}", fix="Try again, or work without --num-workers."
             ) from error
 
 
@@ -160,12 +181,17 @@ def _loopback_only() -> Iterator[None]:
 def _join(address: str) -> None:
     import ray
 
-    fix = "Name a running cluster: auto (one on this machine), HOST:PORT or ray://HOST:PORT."
+    fix = (
+        "Name a running cluster: auto (one on this machine), HOST:PORT or ray://HOST:PORT. One that asks for a token "
+        "takes it from RAY_AUTH_MODE=token and RAY_AUTH_TOKEN."
+    )
     if address != "auto":
         _check_answers(address, fix)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        ray.init(address=address, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what becomes an error below
+            ray.init(address=address, **options)
     except (OSError, RuntimeError, ValueError, SystemExit) as error:
         reason = str(error).strip().rstrip(".").splitlines()[0] if str(error).strip() else type(error).__name__
         where = (
