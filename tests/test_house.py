@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "labels": set(),
     "files": set(),
     "ray_session": set(),
+    "ray_client": {"ray_session"},
     "recipe": set(),
     "data": {"recipe"},
     "models": {"recipe"},
@@ -27,11 +28,12 @@ MAY_IMPORT = {
     "ensemble": {"evaluation"},
     "report": {"evaluation", "ensemble", "decisions"},
     "regions": {"recipe", "data", "models"},
+    "translation": {"data", "models"},
     "training": {"recipe", "data", "models", "losses", "evaluation"},
     "candidates": {"recipe", "data", "models", "losses", "evaluation", "training", "regions"},
     "run": {"recipe", "data", "evaluation", "decisions", "ensemble", "training", "candidates"},
     "tuning": {
-        "ray_session", "recipe", "data", "evaluation", "training", "candidates", "run",
+        "ray_session", "ray_client", "recipe", "data", "evaluation", "training", "candidates", "run",
     },
     "policy": {"evaluation"},
     "predictions": {"evaluation"},
@@ -48,14 +50,17 @@ MAY_IMPORT = {
         "recipe", "data", "models", "evaluation", "ensemble", "decisions", "training", "candidates", "predictions",
     },
     "onnx_engine": {"data", "models", "regions", "training", "candidates", "predictions", "model"},
+    "reproduce": {"recipe", "data", "evaluation", "ensemble", "training", "run", "model"},
     "precedents": {"data", "training", "candidates", "model"},
     "redteam": {"recipe", "data", "evaluation", "training", "predictions", "model", "report", "policy"},
     "scale": {
-        "ray_session", "recipe", "data", "training", "predictions", "policy", "model", "onnx_engine",
+        "ray_session", "ray_client", "recipe", "data", "training", "candidates", "run", "predictions", "policy", "model",
+        "onnx_engine",
     },
     "cli": {
         "recipe", "data", "evaluation", "training", "regions", "model", "predictions", "precedents", "reporting", "run",
         "serving", "explain", "redteam", "policy", "onnx_engine", "ray_session", "tuning", "scale",
+        "translation", "reproduce",
     },
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "sklearn", "matplotlib", "pandas", "pyarrow")
