@@ -6,10 +6,12 @@ from tuning_helpers import RATE, Seen, small_search, with_report_scrambled
 
 from memeblend.errors import DataError, MissingExtraError, OutputError, RecipeError, TrainingError
 from memeblend.recipe import load_recipe
+from memeblend.recipe.search import Search
 from memeblend.run import read_labelled
 from memeblend.training.progress import Silent
 from memeblend.tuning import on_ray, work
 from memeblend.tuning.adopting import tuned, write_table
+from memeblend.tuning.searching import Course
 from memeblend.tuning.trials import Trial
 
 TFIDF = {"candidates.tfidf.class_weights": {"choice": ["none", "balanced"]}}
@@ -192,6 +194,31 @@ def test_the_table_keeps_values_of_any_type(tmp_path):
     assert table["b"].tolist()[:2] == ['{"c": 1}', "[1]"]
     assert table["e"].tolist()[2] == 2.5
     assert table["candidate"].tolist() == ["s-0", "", ""]
+
+
+def test_what_ray_tune_copies_holds_neither_files_nor_a_screen(tmp_path):
+    """Ray Tune pickles its searcher and its callbacks when it begins, and the command's watch draws on a terminal."""
+    pytest.importorskip("ray")
+    from ray import cloudpickle
+
+    told = []
+    with (tmp_path / "file").open("w") as stream:
+        here = on_ray.Here(Course(Search(num_trials=1), {}, 0, tmp_path), lambda: told.append(stream))
+        searcher, watcher = on_ray.make_searcher(here), on_ray.make_watcher(here)
+        assert cloudpickle.dumps([searcher, watcher])
+        assert searcher.suggest("a")["asked"]["number"] == 0
+        assert told == [stream]
+
+
+def test_a_full_disk_ends_a_search_on_ray(tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    here = on_ray.Here(Course(Search(num_trials=5), {}, 0, tmp_path), lambda: None)
+    searcher = on_ray.make_searcher(here)
+    searcher.suggest("a")
+    monkeypatch.setattr(Trial, "write", lambda self, folder: (_ for _ in ()).throw(OutputError("full")))
+    searcher.on_trial_complete("a", error=True)
+    assert str(here.failure) == "full"
+    assert searcher.suggest("b") == "FINISHED"
 
 
 def test_on_ray_nothing_is_started_for_a_search_that_is_over():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from memeblend.candidates.making import plan
 from memeblend.data.manifest import Manifest
 from memeblend.errors import DataError, OutputError, Problem, RecipeError, TrainingError
 from memeblend.files import digest, write_json, write_text
+from memeblend.ray_client import carry_out_there, is_far
 from memeblend.ray_session import need_ray
 from memeblend.recipe import Recipe, dump_recipe
 from memeblend.recipe.candidates import NeuralCandidate, stem
@@ -105,6 +107,10 @@ def tune(
     """
     if settings.num_workers or settings.address:
         need_ray("Several workers and clusters")
+    if is_far(settings.address):
+        there = replace(settings, address="auto")
+        work_there = partial(tune, manifest, recipe, folder.absolute(), there, cache_dir=cache_dir.absolute())
+        return carry_out_there(settings.address, work_there, {"progress": progress, "watch": watch})
     recipe = _with_sampler(recipe, progress)
     stages = _stages(recipe, settings.stage)
     for name in stages:
