@@ -5,14 +5,17 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
+from contextlib import suppress
 
 import pandas as pd
 import pytest
 
 from builders import write_csv
-from memeblend.errors import DataError, MissingExtraError, RecipeError
+from memeblend.errors import ClusterError, DataError, MissingExtraError, ModelError, RecipeError
+from memeblend.scale import scoring
+from memeblend.scale.planning import Piece, make_plan
 from memeblend.scale.pretraining import pretrain_with_workers
+from memeblend.scale.scorer import ScoreSettings
 from memeblend.scale.scoring import score
 from memeblend.training.contrastive.work import pretrain
 from memeblend.training.progress import Silent
@@ -63,7 +66,7 @@ def test_100_000_memes_with_a_killed_worker(fitted, tmp_path):
     pytest.importorskip("ray")
     table = write_many(tmp_path / "data", 100_000)
     killer = KillsOne(tmp_path / "out")
-    found = score(table, fitted.text, tmp_path / "out", piece_rows=2500, num_workers=2, progress=killer)
+    found = score(table, fitted.both, tmp_path / "out", piece_rows=2500, num_workers=2, progress=killer)
     assert killer.killed
     assert found["num_scored"] == 100_000
     ids = ids_of(tmp_path / "out")
@@ -71,6 +74,40 @@ def test_100_000_memes_with_a_killed_worker(fitted, tmp_path):
     peaks = [json.loads(path.read_text())["peak_megabytes"] for path in sorted((tmp_path / "out" / "done").iterdir())]
     assert len(peaks) == 40
     assert max(peaks) < 1.25 * min(peaks)  # a worker's first piece against its last
+
+
+@pytest.mark.slow
+def test_memes_that_kill_every_worker_are_told_of(fitted, tmp_path, monkeypatch):
+    """What ends a whole process (a decoder's crash, the memory's end) must not be tried for ever."""
+    pytest.importorskip("ray")
+
+    class Dies(scoring._Worker):
+        def __call__(self, batch):
+            piece = Piece.from_dict(json.loads(batch["piece"][0]))
+            if piece.number == 1:
+                self.scorer._attempt(piece)
+                with (tmp_path / "tries").open("a") as stream:
+                    stream.write("x")
+                os._exit(1)
+            return super().__call__(batch)
+
+    table = write_many(tmp_path / "data", 60)
+    monkeypatch.setattr(scoring, "_Worker", Dies)
+    with pytest.raises(ClusterError, match=r"4 workers died .* over piece 1 .*20 rows from row 21 on"):
+        score(table, fitted.text, tmp_path / "out", piece_rows=20, num_workers=1)
+    assert len((tmp_path / "tries").read_text()) == 4
+    assert not list((tmp_path / "out").glob(".attempts*"))
+    monkeypatch.undo()
+    assert score(table, fitted.text, tmp_path / "out", piece_rows=20)["num_scored"] == 60
+
+
+@pytest.mark.slow
+def test_a_model_that_workers_can_not_read_is_told_of(fitted, tmp_path):
+    pytest.importorskip("ray")
+    plan = make_plan(write_many(tmp_path / "data", 60), 20, {}, tmp_path, print)
+    settings = ScoreSettings(tmp_path / "nowhere", tmp_path / "out", plan.layout)
+    with pytest.raises(ModelError, match="nowhere"):
+        list(scoring._scored_by_workers(settings, plan.pieces, 1, ""))
 
 
 def test_what_workers_can_not_train_on(tmp_path, monkeypatch):
@@ -112,13 +149,12 @@ def test_a_killed_worker_of_a_training_is_replaced(tmp_path):
 
 
 def _trainers():
-    """Processes of Ray Train's workers."""
+    """Processes of this one's workers of Ray Train."""
+    import psutil
+
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes()
-        except OSError:
-            continue
-        if b"RayTrainWorker" in line:
-            found.append(int(path.parent.name))
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                found.append(process.pid)
     return found

@@ -9,6 +9,7 @@ done/part-000000.json            written last: piece 0 is whole
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,6 +90,35 @@ class ScoreFolder:
         except (OSError, ValueError):
             return None
         return dict(found) if isinstance(found, dict) else None
+
+    def attempt(self, number: int, call: str) -> int:
+        """Note that a piece is begun.
+
+        Args:
+            number: of the piece.
+            call: who counts; the attempts of others do not.
+
+        Returns:
+            How often it was begun by then.
+
+        Raises:
+            OutputError: it could not be noted.
+        """
+        path = self._attempts(call) / str(number)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab") as stream:
+                stream.write(b".")
+                return stream.tell()
+        except OSError as error:
+            raise OutputError(f"'{path}' could not be written: {error.strerror or error}.") from error
+
+    def forget_attempts(self, call: str) -> None:
+        """Remove what was noted of attempts."""
+        shutil.rmtree(self._attempts(call), ignore_errors=True)
+
+    def _attempts(self, call: str) -> Path:
+        return self.path / f".attempts-{call}"
 
     def mark_done(self, number: int, facts: Mapping[str, Any]) -> None:
         """Say that a piece is whole.

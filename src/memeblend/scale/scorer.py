@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from memeblend.data.images import ImageTransform, load_image
 from memeblend.data.paths import check_images
 from memeblend.data.rows import RawMemes
-from memeblend.errors import ImageError, ModelError, Problem
+from memeblend.errors import ClusterError, ImageError, ModelError, Problem
 from memeblend.files import digest, file_digest
 from memeblend.model.ensembles import EnsembleClassifier
 from memeblend.model.folder import FILE, model_folder
@@ -35,6 +35,8 @@ from memeblend.training.preprocessing import Memes
 
 _AT_ONCE = 256
 """Memes that are in memory at a time, whatever the size of a piece."""
+MOST_ATTEMPTS = 4
+"""Workers that may die over a piece: memes that kill whoever reads them are not tried for ever."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class ScoreSettings:
         policy: a policy file; None without one.
         allow_outside: whether image paths may leave the root.
         num_threads: threads of the model; 0 takes its own default.
+        call: tells this call of `score` from others that worked on the folder; "" counts no attempts.
     """
 
     model: Path
@@ -56,6 +59,7 @@ class ScoreSettings:
     policy: Path | None = None
     allow_outside: bool = False
     num_threads: int = 0
+    call: str = ""
 
     @property
     def model_fingerprint(self) -> str:
@@ -101,11 +105,13 @@ class Scorer:
 
         Raises:
             DataError: the table changed since it was planned.
+            ClusterError: workers keep dying over this piece.
             OutputError: the folder can't be written.
         """
         done = self.folder.done(piece.number)
         if done is not None:
             return done
+        self._attempt(piece)
         began = time.monotonic()
         self.folder.forget(piece.number)
         raw = self.settings.layout.memes(piece)
@@ -130,6 +136,16 @@ class Scorer:
         }
         self.folder.mark_done(piece.number, facts)
         return facts
+
+    def _attempt(self, piece: Piece) -> None:
+        """Ray gives a piece whose worker died to another one, again and again."""
+        if self.settings.call and self.folder.attempt(piece.number, self.settings.call) > MOST_ATTEMPTS:
+            raise ClusterError(
+                f"{MOST_ATTEMPTS} workers died one after the other over piece {piece.number} of '{piece.path}' "
+                f"({piece.size} rows from row {piece.first} on).",
+                fix="A meme there may crash or exhaust whatever reads it. Find it without --num-workers and with few "
+                "--piece-rows, or give workers more memory.",
+            )
 
     def _check(self, raw: RawMemes) -> None:
         """Note what keeps memes from being scored; images that no member reads are of no interest."""

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import time
+import uuid
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from memeblend.data.rows import Notify, log_line
-from memeblend.errors import ClusterError, DataError, MemeblendError
+from memeblend.errors import ClusterError, DataError
 from memeblend.files import digest
-from memeblend.ray_session import need_ray, ray_session
+from memeblend.ray_client import carry_out_there, is_far, our_error
+from memeblend.ray_session import check_room, need_ray, ray_session
 from memeblend.scale.folder import ScoreFolder
 from memeblend.scale.planning import Piece, Plan, make_plan
 from memeblend.scale.scorer import Scorer, ScoreSettings
@@ -21,6 +27,8 @@ from memeblend.training.progress import Progress, Silent
 PIECE_ROWS = 2000
 """Rows of a piece where nothing else is asked for: a minute's work or less is lost when a worker is killed."""
 _MAX_BLOCKS = 10_000  # tasks that Ray Data keeps books of
+_NOTHING_NOW = {"num_now": 0, "seconds": 0.0, "memes_per_second": 0.0, "peak_megabytes": 0}
+"""Of a call that finds all done."""
 
 
 def score(
@@ -74,14 +82,20 @@ def score(
     if num_workers:
         need_ray("Several workers and clusters")
     progress, out = progress or Silent(), Path(out).absolute()
+    if is_far(address):
+        options = {"num_workers": num_workers, "address": "auto", "piece_rows": piece_rows, "columns": columns}
+        options |= {"allow_outside": allow_outside, "policy": policy}
+        work = partial(score, source, model, out, **options)
+        return carry_out_there(address, work, {"progress": progress, "notify": notify})
     settings, plan = _planned(Path(source), Path(model), out, piece_rows, columns, allow_outside, policy, notify)
-    settings = ScoreSettings(**{**vars(settings), "num_threads": 1 if num_workers else 0})
+    if num_workers:
+        settings = replace(settings, num_threads=1, call=uuid.uuid4().hex)
     if plan.num_rows < num_workers:
         raise DataError(f"{plan.num_rows} meme(s) are fewer than {num_workers} workers.", fix="Ask for fewer workers.")
     folder, fingerprint = ScoreFolder(out), digest(plan.fingerprint, settings.model_fingerprint)
     facts = folder.claim(fingerprint)
     if facts is not None:
-        return facts
+        return facts | _NOTHING_NOW
     scorer = Scorer(settings)  # before Ray is started: what is wrong with the model is said here
     watch = _Watch(plan, progress)
     left = [piece for piece in plan.pieces if not watch.knew(folder.done(piece.number))]
@@ -194,13 +208,18 @@ def _scored_by_workers(
     """
     if not pieces:
         return
-    with ray_session(num_workers, address):
+    with ExitStack() as stack:
+        stack.callback(ScoreFolder(settings.out).forget_attempts, settings.call)
+        stack.enter_context(ray_session(num_workers, address))
         import ray
         from ray.exceptions import RayError
 
+        check_room(1)
         # Ray Data sets the level of its own logger anew; this one says only that its bars are off, as they shall be.
         logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
-        context = ray.data.DataContext.get_current()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of its own settings
+            context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
         # Pieces travel as rows: what actors are made with would be lost with the process that made it.
         items = [{"piece": json.dumps(piece.to_dict())} for piece in pieces]
@@ -214,20 +233,10 @@ def _scored_by_workers(
         try:
             yield from dataset.iter_rows()
         except RayError as error:
-            ours = _ours(error)
+            ours = our_error(error)
             if ours is not None:
                 raise ours from error
             last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             raise ClusterError(
                 f"The workers failed: {last[0]}", fix="The same command goes on; without --num-workers it says more."
             ) from error
-
-
-def _ours(error: BaseException | None) -> MemeblendError | None:
-    """The error of ours that a chain of errors began with."""
-    while error is not None:
-        for one in (error, getattr(error, "cause", None)):
-            if isinstance(one, MemeblendError):
-                return one
-        error = error.__cause__ or getattr(error, "cause", None)
-    return None
