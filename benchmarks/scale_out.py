@@ -23,11 +23,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import torch
 
 from common import conclude, quiet
@@ -85,9 +87,9 @@ class Kills(Silent):
 def busy_rate(out: Path, num_pieces: int) -> float:
     """Memes a second between the first and the last piece: what starting Ray and reading models took is left out."""
     facts = [ScoreFolder(out).done(number) or {} for number in range(num_pieces)]
-    ends = sorted((out / "done" / f"part-{number:06d}.json").stat().st_mtime for number in range(num_pieces))
-    begins = ends[0] - facts[0]["seconds"]
-    return float(sum(one["num_scored"] for one in facts) / (ends[-1] - begins))
+    ends = [(out / "done" / f"part-{number:06d}.json").stat().st_mtime for number in range(num_pieces)]
+    begins = min(end - one["seconds"] for end, one in zip(ends, facts, strict=True))
+    return float(sum(one["num_scored"] for one in facts) / (max(ends) - begins))
 
 
 def measure_scoring(folder: Path, model: Path, table: Path) -> dict[str, Any]:
@@ -189,16 +191,14 @@ def train_with_a_kill(folder: Path, data: Path) -> bool:
 
 
 def kill_trainer(checkpoints: Path) -> None:
-    """Wait for a checkpoint, then kill a worker of Ray Train."""
+    """Wait for a checkpoint, then kill a worker of Ray Train that the process which began this one has started."""
     while not list(checkpoints.glob("checkpoint-*")):
         time.sleep(0.1)
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if b"RayTrainWorker" in path.read_bytes():
-                os.kill(int(path.parent.name), signal.SIGKILL)
+    for process in psutil.Process(os.getppid()).children(recursive=True):
+        with suppress(psutil.Error):
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                process.kill()
                 return
-        except OSError:
-            continue
     raise SystemExit("no worker was found")
 
 
