@@ -66,6 +66,26 @@ def test_a_port_that_was_just_closed_is_no_cluster():
         pass
 
 
+def test_a_cluster_without_a_core_is_refused(monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": 1.0, "CPU": 1.0})
+    ray_session.check_room(1)
+    with pytest.raises(ClusterError, match=r"has 1 CPU core\(s\) for 2 worker"):
+        ray_session.check_room(2)
+
+
+def test_a_machine_that_is_too_busy_to_start_ray(monkeypatch):
+    """Ray raises a bare Exception after half a minute."""
+    ray = pytest.importorskip("ray")
+
+    def init(**options):
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ClusterError, match="timed out during startup"), ray_session.ray_session(1):
+        pass
+
+
 def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(ray_session, "has_ray", lambda: False)
     with pytest.raises(MissingExtraError, match=r"memeblend\[ray\]"), ray_session.ray_session(2):
@@ -84,7 +104,7 @@ def test_nothing_is_left_however_the_work_ends(how):
 
 
 def check_nothing_is_left(how, tmp_path):
-    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONWARNINGS": "ignore"}
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONWARNINGS": "ignore", "RAY_ADDRESS": "127.0.0.1:1"}
     command = [sys.executable, "-c", WORK, "0.1" if how == "to its end" else "60"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
