@@ -46,12 +46,15 @@ def test_names_that_do_not_matter_make_no_gap():
 
 
 def test_single_names_that_matter_are_not_taken_for_their_group():
-    told = 0
+    told = above = 0
     for seed in range(40):
         scores, places, groups = memes(60, seed)
         of_name = np.random.default_rng([seed, 7]).normal(0, 0.1, (NUM_NAMES, len(NAME_VARIANTS)))
-        told += compare(scores + of_name[places], places, groups, seed=seed)["community"].gap.told_from_chance
+        gap = compare(scores + of_name[places], places, groups, seed=seed)["community"].gap
+        told += gap.told_from_chance
+        above += gap.interval[0] > 0
     assert told <= 7  # 2 of 40 are expected
+    assert above <= 7  # and so few intervals shut out that there is no gap
 
 
 @pytest.mark.parametrize("number", [1, 2, 5])

@@ -12,6 +12,7 @@ from memeblend.evaluation.tables import PredictionTable
 from memeblend.policy import Budget
 from memeblend.policy.policy import CategoryPolicy
 from memeblend.policy.shares import wilson
+from memeblend.redteam.fairness import NameProbe
 from memeblend.redteam.grid import Settings
 from memeblend.redteam.judging import check_budget, judge
 from memeblend.redteam.measuring import Outcome, Rate, Scored, outcomes, rate
@@ -139,6 +140,22 @@ def test_what_was_not_tried_is_not_passed():
     assert judgement.checks[1].value is None
     cells = [(CELLS["jpeg@1"], {})]  # it does not apply
     assert judge(Budget(cells={"jpeg": 0.1}), cells, None, ["rude"]).verdict == "unsure"
+
+
+@pytest.mark.parametrize("limit", ["max_flip_rate", "max_score_drop", "max_evasion_rate", "max_name_gap"])
+def test_a_limit_that_nothing_was_held_against_is_not_passed(limit):
+    no_category = Outcome({}, Rate(0, 900, (0.0, 0.004)), None)
+    cells = [(CELLS["jpeg@1"], {})]  # nothing applies, nothing was tried
+    for tried in ([], cells, [(CELLS["jpeg@1"], {"rude": no_category})] if limit == "max_evasion_rate" else []):
+        judgement = judge(Budget(**{limit: 0.5}), tried, None, ["rude"])
+        assert [(check.value, check.verdict) for check in judgement.checks] == [(None, "unsure")]
+        assert judge(Budget(**{limit: 0.5}, strict=True), tried, None, ["rude"]).verdict == "fail"
+
+
+def test_a_name_gap_of_a_label_task_without_a_score_is_not_passed():
+    probe = NameProbe(0, {}, {})
+    judgement = judge(Budget(max_name_gap=0.5, label_tasks=("topic",)), [], probe, ["rude", "topic"])
+    assert judgement.verdict == "unsure"
 
 
 def test_unlabelled_memes_do_not_pass_a_score_limit():

@@ -118,11 +118,14 @@ def _verdict(report: RedTeamReport) -> str:
     assert judgement is not None, "asked for with a budget alone"
     failed = [check for check in judgement.checks if check.verdict == "fail"]
     unsure = judgement.number("unsure")
+    unmeasured = sum(check.value is None for check in judgement.checks)
+    of_these = f" ({unmeasured} of them: nothing was measured)" if unmeasured else ""
     head = {
         "pass": "The budget is kept.",
-        "unsure": f"No limit of the budget is exceeded for sure; {unsure} check(s) can't be told with so few memes.",
+        "unsure": f"No limit of the budget is exceeded for sure; {unsure} check(s) can't be told with these "
+        f"memes{of_these}.",
         "fail": f"The budget is not kept: {len(failed)} limit(s) exceeded"
-        + (f", {unsure} can't be told, which fails too (strict)." if judgement.strict and unsure else "."),
+        + (f", {unsure} can't be told{of_these}, which fails too (strict)." if judgement.strict and unsure else "."),
     }[judgement.verdict]
     lines = [
         f"  - {check.what} of {check.where}, {check.label_task}: {check.value:.3f} "

@@ -4,7 +4,8 @@ A meme's score is compared with its own mean over all groups' names, so what the
 resample duplicate groups and names at once (the pigeonhole bootstrap; Owen 2007): eight names stand for all names of
 their group, and an interval over memes alone would claim to know these better than it does. A gap is the largest mean
 less the smallest and so never below zero; what it is where groups mean nothing is found by dealing the names out to
-the groups anew. Its interval is that of the difference between the two groups, chosen before resampling.
+the groups anew. The two groups are chosen after looking, so an interval of their difference alone would shut out a gap
+of zero far too often; the gap's interval holds for the differences of all pairs at once (Tukey's, by the bootstrap).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from memeblend.policy.categories import is_category
 from memeblend.redteam.asking import NAME_VARIANTS, Answer
 from memeblend.redteam.names import GENDERS, GROUPS, NUM_NAMES, drawn_place, found_name
 
-_CHANCE_LEVEL = 0.95
+_LEVEL = 0.95
 _BLOCK_CELLS = 2_000_000
 """Resampled group numbers held at once."""
 
@@ -222,12 +223,23 @@ def _grouping(
     by_chance = np.ptp(dealt.sum(axis=1).mean(axis=2), axis=1)  # of [num_resamples, num_groups]
     gap = Gap(
         float(np.ptp(changes)),
-        percentile_interval(draws[:, order[-1]] - draws[:, order[0]]),
-        float(np.quantile(by_chance, _CHANCE_LEVEL)),
+        _gap_interval(float(np.ptp(changes)), draws),
+        float(np.quantile(by_chance, _LEVEL)),
         names[int(order[-1])],
         names[int(order[0])],
     )
     return Grouping(groups, gap)
+
+
+def _gap_interval(value: float, draws: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % interval of the largest difference between groups, from resampled changes [num_resamples, num_groups].
+
+    No pair's difference errs by more than the range of the groups' errors, and of that range 95 of 100 resamples stay
+    below a bound. Within it the true gap is at least the chosen pair's difference less the bound, and no pair's true
+    difference is above the gap found plus the bound.
+    """
+    bound = float(np.quantile(np.ptp(draws - draws.mean(axis=0), axis=1), _LEVEL))
+    return max(0.0, value - bound), value + bound
 
 
 def _by_group(values: NDArray[Any], groups: NDArray[np.int64]) -> NDArray[np.float64]:

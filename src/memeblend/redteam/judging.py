@@ -2,7 +2,7 @@
 
 A limit is failed where the whole 95 % interval lies above it, passed where the whole interval lies below or on it, and
 can't be told where it lies between. So a small set of memes neither fails by bad luck nor passes for being small. A
-perturbation that was not tried, or can't be, is neither.
+perturbation that was not tried, or can't be, is neither; nor is a limit that nothing was held against.
 """
 
 from __future__ import annotations
@@ -133,6 +133,12 @@ def judge(
             checks += _of_cell(budget, cell, name, found[name])
     if budget.max_name_gap is not None:
         checks += _of_names(budget.max_name_gap, names, held)
+    there = {check.what for check in checks}
+    checks += [
+        Check(what, where, "", None, (0.0, 1.0), limit, "unsure")
+        for what, where, limit in _general_limits(budget)
+        if limit is not None and what not in there
+    ]
     tried = {name for cell, found in cells if found for name in (cell.name, cell.perturbation.name)}
     checks += [
         Check("flip rate", name, "", None, (0.0, 1.0), limit, "unsure")
@@ -160,12 +166,18 @@ def _of_cell(budget: Budget, cell: Cell, label_task: str, found: Outcome) -> Ite
         yield _check("score drop", cell.name, label_task, drop, interval, budget.max_score_drop)
 
 
+def _general_limits(budget: Budget) -> Iterator[tuple[str, str, float | None]]:
+    """What a limit is of, where it holds, and the limit."""
+    yield "flip rate", "every cell", budget.max_flip_rate
+    yield "score drop", "every cell", budget.max_score_drop
+    yield "evasion rate", "every cell", budget.max_evasion_rate
+    yield "name gap", "names", budget.max_name_gap
+
+
 def _of_names(limit: float, names: NameProbe | None, label_tasks: Sequence[str]) -> Iterator[Check]:
-    if names is None:
-        yield Check("name gap", "names", "", None, (0.0, 1.0), limit, "unsure")
-        return
+    of_tasks = {} if names is None else names.label_tasks
     for label_task in label_tasks:
-        for by, grouping in names.label_tasks.get(label_task, {}).items():
+        for by, grouping in of_tasks.get(label_task, {}).items():
             yield _check("name gap", by, label_task, grouping.gap.value, grouping.gap.interval, limit)
 
 
