@@ -71,6 +71,17 @@ def test_trees_end_at_the_least_log_loss_on_select(num_classes):
     np.testing.assert_allclose(trees.probabilities(data.select_states), staged, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_the_last_bits_of_a_state_change_nothing(num_classes):
+    data = drawn(num_classes, num_memes=600)
+    random = np.random.default_rng(1)
+    fine = random.normal(size=data.states.shape)  # more values than bins, so that thresholds are chosen among them
+    data = BoostingData(fine, data.labels, num_classes, data.select_states, data.select_labels)
+    trees = NodeTrees.fit(spec(patience=0), data)
+    for change in (1 - 1e-7, 1 + 1e-7):
+        np.testing.assert_array_equal(trees.probabilities(fine * change), trees.probabilities(fine))
+
+
 @pytest.mark.parametrize("engine", [NodeTrees, XgboostTrees])
 def test_without_patience_or_select_all_trees_are_kept(engine):
     if engine is XgboostTrees:

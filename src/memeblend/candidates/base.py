@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,15 @@ from memeblend.recipe.candidates import CandidateSpec
 from memeblend.recipe.schema import Recipe
 from memeblend.training.preprocessing import Memes
 from memeblend.training.progress import Progress
-from memeblend.training.workers import ALONE, Workers
+
+if TYPE_CHECKING:
+    from memeblend.training.workers import Workers
+
+
+def _alone() -> Workers:
+    from memeblend.training.workers import ALONE  # brings torch, which exported members do without
+
+    return ALONE
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class FitContext:
     progress: Progress
     fit_groups: NDArray[np.int64] | None = None
     told: Callable[[str, int, float], bool] = lambda key, epoch, score: False
-    workers: Workers = ALONE
+    workers: Workers = field(default_factory=_alone)
 
 
 class Member(Protocol):

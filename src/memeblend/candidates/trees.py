@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -126,7 +126,7 @@ class NodeTrees(Trees):
         else:
             model.fit(data.states, data.labels)
             rounds = model.n_iter_
-        return cls.from_model(model, rounds)
+        return cls.from_model(model, rounds).between(np.concatenate([data.states, data.select_states]))
 
     @classmethod
     def from_model(cls, model: Any, num_rounds: int) -> NodeTrees:
@@ -150,6 +150,22 @@ class NodeTrees(Trees):
             baseline=baseline.astype(np.float64),
             depth=int(nodes["depth"].max()),
         )
+
+    def between(self, states: NDArray[np.float64]) -> NodeTrees:
+        """The same trees, each threshold midway between the states [num_memes, num_features] that it parts.
+
+        scikit-learn puts it upon one of them, where the last bit of a state, which another batch or another library
+        rounds otherwise, would send a meme down the other side. Of these states none goes another way than before.
+        """
+        threshold = self.threshold.copy()
+        inner = self.children[:, 0] != np.arange(len(self.children))
+        for feature in np.unique(self.feature[inner]):
+            nodes = np.flatnonzero(inner & (self.feature == feature))
+            values = np.unique(states[:, feature])
+            above = np.searchsorted(values, threshold[nodes], side="right")
+            nodes, above = nodes[(above > 0) & (above < len(values))], above[(above > 0) & (above < len(values))]
+            threshold[nodes] = values[above - 1] / 2 + values[above] / 2
+        return replace(self, threshold=threshold)
 
     def probabilities(self, states: NDArray[np.float64]) -> NDArray[np.float64]:
         """Softmax of the outputs; see `Trees.probabilities`."""
