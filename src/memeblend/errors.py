@@ -8,6 +8,7 @@
     ├── PolicyError          a policy that says something it can't say
     ├── ModelError           a model folder that is not ours, cut short or altered
     ├── TrainingError        a stage that could not be trained
+    ├── TranslationError     a translator that does not answer, or does not know a language
     ├── ClusterError         a Ray cluster that does not answer, or can't be started
     ├── MissingExtraError    an optional package that is not installed
     └── OutputError          a file or folder that could not be written
@@ -93,6 +94,10 @@ class ModelError(MemeblendError):
 
 class TrainingError(MemeblendError):
     """A stage that could not be trained, with the reason."""
+
+
+class TranslationError(MemeblendError):
+    """A translator that does not answer, gives nothing, or does not know a language."""
 
 
 class MissingExtraError(MemeblendError):

@@ -29,7 +29,7 @@ _USUAL_NAMES: dict[str, tuple[str, ...]] = {
 _NEVER_LABELS = {
     *("url", "urls", "image_url", "img_url", "link", "href", "source", "author", "user", "username", "date"),
     *("time", "timestamp", "created_at", "width", "height", "index", "unnamed:_0", "md5", "sha1", "sha256"),
-    *("hash", "phash", "ocr_confidence", ""),
+    *("hash", "phash", "ocr_confidence", "raw_text", "translation_status", ""),
 }
 
 _MAX_CLASSES = 20

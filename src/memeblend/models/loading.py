@@ -1,7 +1,11 @@
-"""Reading weights from Hugging Face's layout: float32, safetensors only, no progress bars, nothing left out."""
+"""Reading weights from Hugging Face's layout: float32, safetensors only, no progress bars, nothing left out.
+
+Also where models run, and how one is told from another.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers.utils import logging
 
 from memeblend.errors import ModelError
@@ -83,3 +88,17 @@ def _from_pretrained(kind: Any, source: str, local: bool) -> Any:
     return kind.from_pretrained(
         source, dtype=torch.float32, use_safetensors=True, output_loading_info=True, local_files_only=local
     )
+
+
+def device() -> torch.device:
+    """Where engines run: a GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Digest of a model's weights, wherever they were read from."""
+    found = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        found.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()[:16]

@@ -20,9 +20,8 @@ from transformers import AutoImageProcessor, AutoModelForObjectDetection, PreTra
 from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES
 
 from memeblend.errors import ModelError
-from memeblend.models.loading import read_config, read_model
+from memeblend.models.loading import device, read_config, read_model, weights_digest
 from memeblend.regions.boxes import MemeRegions, box_numbers
-from memeblend.regions.engine import device, weights_digest
 
 _FIX = (
     "Give a folder or hub id of a DETR, conditional DETR or RT-DETR in safetensors that needs no timm, for example "

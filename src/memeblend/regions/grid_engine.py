@@ -14,8 +14,8 @@ from transformers import CLIPImageProcessorPil, CLIPModel
 
 from memeblend.data.images import ImageFit, ImageTransform
 from memeblend.models.encoders import image_states, load_clip
+from memeblend.models.loading import device, weights_digest
 from memeblend.regions.boxes import MemeRegions, box_numbers
-from memeblend.regions.engine import device, weights_digest
 from memeblend.regions.grid import grid_regions
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -71,7 +71,13 @@ def _read_stored(table: TextTable, label_tasks: tuple[LabelTask, ...], root: Pat
     absent = [name for name in (*ROLES, *(task.name for task in label_tasks)) if name not in table.columns]
     if absent:
         raise DataError(f"'{table.path}' is a manifest without its column(s) {', '.join(absent)}.")
-    raw = stored_rows(table, root)
+    roles = {role: column for role, column in request.columns.items() if role in ROLES}
+    unknown = [column for column in roles.values() if column not in table.columns]
+    if unknown:
+        raise DataError(
+            f"'{table.path}' has no column {', '.join(unknown)}.", fix=f"Its columns are {', '.join(table.columns)}."
+        )
+    raw = stored_rows(replace(table, columns=table.columns | {role: table.column(roles[role]) for role in roles}), root)
     for task in label_tasks:
         add_labels(raw, task, table.columns[task.name], task.name, class_words(task))
     if request.label_tasks != ():
