@@ -18,6 +18,7 @@ from memeblend.cli.pretrain import pretrain
 from memeblend.cli.push import push
 from memeblend.cli.redteam import redteam
 from memeblend.cli.serve import serve
+from memeblend.cli.translate import translate
 from memeblend.cli.tune import tune
 from memeblend.data.sets import READER_NAMES
 
@@ -182,6 +183,7 @@ def predict(
 
 
 app.command("ocr")(ocr_command)
+app.command()(translate)
 app.command()(prepare)
 app.command()(stats)
 app.command()(pretrain)
