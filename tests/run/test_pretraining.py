@@ -133,16 +133,18 @@ CANDIDATES = ("stages/text-0", "stages/image-1", "stages/fusion-0")
 def test_every_stage_is_carried_out_and_says_what_starts_anew(run):
     run, said = run
     encoder = stage_folder(run.folder, "contrast") / "encoder"
+    stage = "pretraining/rude/stages/text-0/candidate"
     assert "pretraining contrast: the encoder starts from random weights, as a whole; started anew: nothing." in said
     lines = [line for line in said if "started anew" in line]
-    text = next(line for line in lines if line.startswith("text-0 mood starts from '"))
+    text = next(line for line in lines if line.startswith(f"text-0 mood starts from '{stage}'"))
     heads = ("text.pooled_heads of {0}", "text.sequence_heads of {0}")
     mood, manners = (", ".join(heads).format(name) for name in ("mood", "manners"))
     assert text.endswith(f"started anew: {mood}; not used: {manners}.")
     assert any(line.startswith("text-0 level starts from its own model of mood: ") for line in lines)
     fusion = next(line for line in lines if line.startswith("fusion-0 level starts from text-"))
     assert fusion.endswith("started anew: blocks, fused_heads of level, image_projection.")
-    of_encoder = next(line for line in lines if f"'{encoder}'" in line and line.startswith("text-0"))
+    of_encoder = next(line for line in lines if line.startswith("text-0 starts from the encoder"))
+    assert "the encoder 'pretraining/contrast/encoder': " in of_encoder
     assert of_encoder.endswith(f"started anew: text.lstm, {manners}.")
     assert load_clip(encoder).config.text_config.hidden_size == 16
     assert run.recipe.encoder.source == "contrast"

@@ -78,10 +78,11 @@ class Starter:
             return self._from_branches(config, key, group)
         if spec.start == "encoder":
             return self._from_clip(config, clip, self.context.recipe.encoder.source)
+        source = f"'{self._shown(spec.start)}'"
         if not (Path(spec.start) / NEURAL_FILE).is_file():
             return self._from_clip(config, self._other_clip(clip), spec.start)
         start = self._of_folder(Path(spec.start), key)
-        return self._from_model(config, clip, start, f"'{spec.start}'", key)
+        return self._from_model(config, clip, start, source, key)
 
     def _config(self, clip: CLIPModel, group: tuple[LabelTask, ...]) -> MemeConfig:
         try:
@@ -94,7 +95,7 @@ class Starter:
     def _from_clip(self, config: MemeConfig, clip: CLIPModel, source: str) -> EncoderModel:
         model = build_model(self.spec.kind, config, clip)
         if source != TINY:  # of which nothing but its sizes is taken over
-            self._tell(started_with(model, ENCODERS), f"the encoder '{source}'")
+            self._tell(started_with(model, ENCODERS), f"the encoder '{self._shown(source)}'")
         return model
 
     def _from_model(
@@ -176,6 +177,11 @@ class Starter:
                 fix="Let encoder.source name it, so that texts and images are made ready for it.",
             )
         return other
+
+    def _shown(self, source: str) -> str:
+        """What is started from; a path within the run where it lies there."""
+        runs = [folder for folder in self.context.folder.absolute().parents if (folder / ".lock").is_file()]
+        return next((str(Path(source).relative_to(run)) for run in runs if Path(source).is_relative_to(run)), source)
 
     def _tell(self, start: Start, source: str, key: str = "") -> None:
         line = start.line(self.name if key in ("", "joint") else f"{self.name} {key}", source)

@@ -17,6 +17,7 @@ from memeblend.cli.prepare import prepare, stats
 from memeblend.cli.pretrain import pretrain
 from memeblend.cli.push import push
 from memeblend.cli.redteam import redteam
+from memeblend.cli.reproduce import reproduce
 from memeblend.cli.serve import serve
 from memeblend.cli.translate import translate
 from memeblend.cli.tune import tune
@@ -187,6 +188,7 @@ app.command()(translate)
 app.command()(prepare)
 app.command()(stats)
 app.command()(pretrain)
+app.command()(reproduce)
 app.command()(tune)
 app.command()(push)
 app.command()(policy_command)

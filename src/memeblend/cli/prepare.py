@@ -99,8 +99,8 @@ def run_stats(paths: Sequence[Path], allow_outside: bool, json_output: bool) -> 
     if json_output:
         print_json({"table_1": [size.to_dict() for size in sizes], "table_2": [found.to_dict() for found in classes]})
         return
-    results.print(_sizes_table(sizes))
-    for table in _class_tables(classes):
+    results.print(sizes_table(sizes))
+    for table in class_tables(classes):
         results.print(table)
 
 
@@ -135,7 +135,7 @@ def _show_prepared(made: Prepared) -> None:
 
     from memeblend.cli.output import results
 
-    results.print(_sizes_table(made.sizes))
+    results.print(sizes_table(made.sizes))
     if not made.leaks:
         return
     table = Table("trains", "judges")
@@ -149,7 +149,7 @@ def _show_prepared(made: Prepared) -> None:
     results.print(f"{made.num_leaking:,} meme(s) that train are also among those that judge: {done}", markup=False)
 
 
-def _sizes_table(sizes: Sequence[Sizes]) -> Table:
+def sizes_table(sizes: Sequence[Sizes]) -> Table:
     """The paper's table 1, each number with what the paper says where it says something else."""
     from rich.markup import escape
     from rich.table import Table
@@ -176,7 +176,7 @@ def _off(size: Sizes) -> str:
     return f"{here / paper:.1%} of it" if here != paper else "split otherwise"
 
 
-def _class_tables(classes: Sequence[ClassCounts]) -> list[Table]:
+def class_tables(classes: Sequence[ClassCounts]) -> list[Table]:
     """The paper's table 2, a table for each label task of each set."""
     from rich.markup import escape
     from rich.table import Table
