@@ -114,6 +114,13 @@ def test_a_data_set_folder_is_translated_and_fitted(tmp_path, service):
     manifest = Manifest.read(out)
     assert manifest.texts == [f"words {number}|hi" for number in range(6)]
     assert manifest.fingerprint != Manifest.read(folder).fingerprint
+    for name, said in (
+        (tmp_path / "raw" / "b.csv", False),
+        (tmp_path / "b.csv", False),
+        (tmp_path / "o" / "b.csv", True),
+    ):
+        assert ("--allow-outside" in translate(folder, "--chain", "hi", "--out", name).stderr) == said
+        assert len(Manifest.read(name, allow_outside=said)) == 6
     raw = Manifest.read(out, columns={"ocr_text": "raw_text"})
     assert raw.fingerprint == Manifest.read(folder).fingerprint, "raw texts are those of the data set"
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builders import draw_image, make_manifest, write_csv, write_jsonl
+from memeblend.data import storage
 from memeblend.data.manifest import Manifest
 from memeblend.errors import DataError
 from memeblend.scale import tables as tables_module
@@ -102,6 +103,17 @@ def test_a_manifest_keeps_its_own_ids(tmp_path):
     plan, _ = plan_of(tmp_path / "kept.parquet", 4, tmp_path)
     assert all_memes(plan)["ids"] == manifest.meme_ids.tolist()
     assert len(plan.pieces) == 3
+
+
+def test_a_manifest_is_read_by_the_columns_that_are_named(tmp_path):
+    manifest = make_manifest(tmp_path, 3)
+    raw = [f"raw {number}" for number in range(3)]
+    storage.write(tmp_path / "kept.parquet", manifest.table.assign(raw_text=raw), manifest.label_tasks, manifest.root)
+    for columns, texts in (({}, manifest.texts), ({"ocr_text": "raw_text"}, raw)):
+        plan, _ = plan_of(tmp_path / "kept.parquet", 2, tmp_path, columns)
+        assert all_memes(plan)["texts"] == texts
+    with pytest.raises(DataError, match=r"without its column\(s\) none"):
+        plan_of(tmp_path / "kept.parquet", 2, tmp_path, {"ocr_text": "none"})
 
 
 def test_a_folder_of_parquet_files_is_one_table(folder):

@@ -99,7 +99,7 @@ def run_translate(request: TranslateRequest, json_output: bool) -> None:
                 if hop not in begun:
                     begun.add(hop)
                     bars.start(f"{num_all} text(s) {hop}, {_named(engine)}", num_all)
-                bars.advance(num_done, note or " ")
+                bars.advance(num_done, note or "none failed")
 
             translator = Translator(engine, request.languages, request.source, cache, pace, request.stop_after)
             made = translate_memes(manifest, translator, advance)
@@ -109,6 +109,8 @@ def run_translate(request: TranslateRequest, json_output: bool) -> None:
     else:
         _show(made, manifest)
     messages.print(f"Wrote {len(made.manifest)} row(s) to {request.out}", soft_wrap=True, markup=False)
+    if manifest.has_images and request.out.suffix.lower() != ".parquet" and not _is_below(manifest.root, request.out):
+        messages.print(f"Images lie outside the folder of {request.out.name}, so it is read with --allow-outside.")
     _tell_failed(made, listed)
 
 
@@ -174,6 +176,11 @@ def _cache(engine: str) -> Any:
         return nullcontext()
     cache: SqliteCache = translation_cache(default_cache_dir() / CACHE_FILE, notify)
     return closing(cache)
+
+
+def _is_below(root: Path, out: Path) -> bool:
+    """Whether a table may name images of this root by paths below its own folder."""
+    return root.absolute().is_relative_to(out.absolute().parent)
 
 
 def _or(value: _T | None, otherwise: _T) -> _T:

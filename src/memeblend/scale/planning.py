@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,8 @@ class Layout:
         if self.facts is not None:
             raw = build_rows(table, self.roles, self.facts, first)
         else:
-            table.columns = {name: table.column(name) for name in ROLES}
-            raw = stored_rows(table, self.root or table.path.parent)
+            chosen = {name: table.column(self.roles.get(name, name)) for name in ROLES}
+            raw = stored_rows(replace(table, columns=chosen), self.root or table.path.parent)
             raw.report_unparsed(table.problems)
             for row in (row for row, meme_id in enumerate(raw.ids) if not meme_id):
                 raw.report(row, "has no id", "meme_id")
@@ -202,10 +202,11 @@ def _layout(files: list[Path], size: int, columns: Mapping[str, str], notify: No
     schema = tables[0].schema
     stored = None if schema is None else described(schema, files[0])
     if stored is not None:
-        absent = [role for role in ROLES if schema is None or role not in schema.names]
+        named = {role: columns.get(role, role) for role in ROLES}
+        absent = [column for column in (*ROLES, *named.values()) if schema is None or column not in schema.names]
         if absent:
-            raise DataError(f"'{files[0]}' is a manifest without its column(s) {', '.join(absent)}.")
-        return Layout({role: role for role in ROLES}, root=stored[1])
+            raise DataError(f"'{files[0]}' is a manifest without its column(s) {', '.join(dict.fromkeys(absent))}.")
+        return Layout(named, root=stored[1])
     sample, _ = tables[0].read(tables[0].begin, size)
     for name in sample.skipped:
         del sample.columns[name]
