@@ -363,7 +363,7 @@ def test_a_label_that_was_not_kept_is_told_and_sent_again_with_the_next(page, ad
     page.click("#review summary:has-text('What the model says')")
     page.locator("#review-text").click()
     page.keyboard.press("2")
-    page.wait_for_selector("#review-line:has-text('Saved')")
+    page.wait_for_selector("#review-line:has-text('Saved on the server.')")
     with (review_folder / "memes.csv").open(newline="", encoding="utf-8") as stream:
         assert [row["mood"] for row in csv.DictReader(stream)] == ["bad", "good"]
     assert not page.is_visible("#review .bars")  # closed once, closed for the memes after it
