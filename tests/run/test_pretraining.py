@@ -18,6 +18,7 @@ from memeblend.run.places import stage_folder, with_places
 from memeblend.run.pretraining import contrastive_settings
 from memeblend.training.encoder import make_preprocessor
 from memeblend.training.progress import Silent
+from memeblend.tuning import TuneSettings, tune
 from small_runs import small_data
 
 RECIPE = """
@@ -121,9 +122,9 @@ def run(recipe_file, data, tmp_path_factory):
     return carried(recipe_file, data, tmp_path_factory.mktemp("run") / "run")
 
 
-def marks(run, *names):
-    """When each of these folders' work was finished."""
-    return [(run.folder / name / "stage.json").stat().st_mtime_ns for name in names]
+def marks(folder, *names):
+    """When the work in each of these folders of a run was finished."""
+    return [(folder / name / "stage.json").stat().st_mtime_ns for name in names]
 
 
 STAGES = ("pretraining/contrast", "pretraining/rude/stages/text-0", "pretraining/rude/stages/image-0")
@@ -170,17 +171,17 @@ def test_the_same_again_trains_nothing_and_a_changed_stage_all_that_starts_from_
     shutil.copytree(run[0].folder, tmp_path / "run", copy_function=shutil.copy2)
     # Where a run lies is part of what its candidates start from, so the copy is carried out once.
     before, _ = carried(recipe_file, data, tmp_path / "run")
-    first = marks(before, *STAGES, *CANDIDATES)
+    first = marks(before.folder, *STAGES, *CANDIDATES)
     again, said = carried(recipe_file, data, tmp_path / "run")
-    assert marks(again, *STAGES, *CANDIDATES) == first
+    assert marks(again.folder, *STAGES, *CANDIDATES) == first
     assert not [line for line in said if "started anew" in line]
     changed, _ = carried(recipe_file, data, tmp_path / "run", "pretraining.rude.candidates.image.head_dropout=0.2")
-    assert [old == new for old, new in zip(first, marks(changed, *STAGES, *CANDIDATES), strict=True)] == [
+    assert [old == new for old, new in zip(first, marks(changed.folder, *STAGES, *CANDIDATES), strict=True)] == [
         *(True, True, False),
         *(True, False, False),
     ]
     changed, _ = carried(recipe_file, data, tmp_path / "run", "pretraining.contrast.num_epochs=2")
-    assert all(old != new for old, new in zip(first, marks(changed, *STAGES, *CANDIDATES), strict=True))
+    assert all(old != new for old, new in zip(first, marks(changed.folder, *STAGES, *CANDIDATES), strict=True))
 
 
 def test_a_finished_candidate_of_a_folder_is_a_start_and_another_kind_or_tokenizer_is_not(
@@ -245,3 +246,23 @@ def test_a_stage_gives_its_weights_and_not_its_heads(run):
     for name, value in mine.models["mood"].state_dict().items():
         if "heads" not in name:
             assert torch.allclose(value, weights[name], atol=5e-3), name
+
+
+@pytest.mark.slow
+def test_a_search_starts_its_trials_from_the_stages_and_a_fit_goes_on_from_it(recipe_file, data, tmp_path):
+    class Unwatched:
+        def trials(self, stage, trials, total):
+            pass
+
+    space = '{"candidates.fusion.training.learning_rate" = {choice = [1e-3, 1e-4]}}'
+    settings = ["copies=1", f"search.space={space}", "search.num_trials=2", "search.sampler=random"]
+    recipe, folder, heard = load_recipe(recipe_file, settings), tmp_path / "run", Heard()
+    watched = {"cache_dir": tmp_path / "c", "progress": heard, "watch": Unwatched()}
+    found = tune(Manifest.read(data[0]), recipe, folder, TuneSettings(), **watched)
+    assert [trial.state for trial in found.trials["fusion"]] == ["finished", "finished"], found.trials
+    assert found.recipe.pretraining == recipe.pretraining
+    assert found.recipe.encoder.source == "contrast"
+    before = marks(folder, *STAGES, "stages/text-0", "stages/image-0")
+    carried(found.path, data, folder)
+    assert marks(folder, *STAGES, "stages/text-0", "stages/image-0") == before
+    assert (folder / "stages/fusion-1/stage.json").is_file()

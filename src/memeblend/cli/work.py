@@ -326,5 +326,5 @@ def run_recipes(name: str, json_output: bool) -> None:
         table = Table("recipe", "encoder", "label tasks", "candidates")
         for preset, recipe in recipes.items():
             kinds = ", ".join(f"{recipe.copies_of(spec)} {stem(spec)}" for spec in recipe.candidates)
-            table.add_row(preset, recipe.encoder.source, "joint" if recipe.joint else "one model each", kinds)
+            table.add_row(preset, recipe.first_encoder().source, "joint" if recipe.joint else "one model each", kinds)
         results.print(table)

@@ -104,9 +104,9 @@ class Recipe(Part):
                 f"the recipe asks for {num_candidates} candidates, but every subset can be tried of at most "
                 f'{MAX_EXHAUSTIVE}; lower copies or set ensemble.method = "greedy"'
             )
-        width = self.encoder.tiny.hidden_size
+        width, tiny = self.encoder.tiny.hidden_size, self.first_encoder().source == "tiny"
         for spec in (copy for one in self.candidates for copy in _copies(one)):
-            if self.encoder.source == "tiny" and isinstance(spec, FusionCandidate) and width % spec.num_heads:
+            if tiny and isinstance(spec, FusionCandidate) and width % spec.num_heads:
                 raise ValueError(
                     f"candidates.fusion.num_heads {spec.num_heads} does not divide encoder.tiny.hidden_size {width}"
                 )
@@ -137,8 +137,8 @@ class Recipe(Part):
 
     def first_encoder(self) -> Encoder:
         """The encoder with the source that all contrastive stages start from at last, which is known before any."""
-        source = self.encoder.source
-        while isinstance(stage := self.pretraining.get(source), ContrastiveStage):
+        source, left = self.encoder.source, dict(self.pretraining)
+        while isinstance(stage := left.pop(source, None), ContrastiveStage):
             source = stage.start
         return self.encoder.model_copy(update={"source": source})
 

@@ -19,6 +19,7 @@ from memeblend.files import write_json
 from memeblend.labels import MISSING
 from memeblend.model import MemeClassifier
 from memeblend.recipe import Recipe, load_recipe
+from memeblend.recipe.loading import parse_recipe
 from memeblend.reproduce.paper import CHALLENGE
 from memeblend.reproduce.sets import MAIN, PreparedSet, check_sets, manifests_of, name_of, prepared
 from memeblend.reproduce.submission import answer_lines, write_submission
@@ -150,8 +151,6 @@ def with_encoder(recipe: Recipe, encoder: str) -> Recipe:
     """
     if not encoder:
         return recipe
-    from memeblend.recipe.loading import parse_recipe
-
     data = recipe.model_dump(mode="json")
     first = recipe.first_encoder().source
     for stage in data["pretraining"].values():
@@ -188,7 +187,7 @@ def _test_memes(manifest: Manifest, made: PreparedSet) -> tuple[list[str], int]:
 
 
 def _challenge(model: MemeClassifier, manifest: Manifest) -> dict[str, dict[str, Any]]:
-    reports = model.evaluate(manifest)["means"]
+    reports = model.report_["means"]["ensemble"]
     rows = manifest.splits == _TEST
     labelled = [task.name for task in manifest.label_tasks if (manifest.labels(task.name)[rows] != MISSING).any()]
     ours = model.evaluate(manifest, _TEST)["means"] if labelled else {}

@@ -22,7 +22,7 @@ from memeblend.errors import DataError, Problem
 from memeblend.recipe import Pretraining, Recipe
 from memeblend.recipe.chain import ClassifyStage, ContrastiveStage, training_order
 from memeblend.run.hands import HERE, Hands
-from memeblend.run.inputs import possible
+from memeblend.run.inputs import check_needs, possible
 from memeblend.run.places import candidates_in, encoder_in, stage_folder
 from memeblend.run.work import begin
 from memeblend.training.contrastive.pairs import SHARE_HELD_BACK
@@ -48,9 +48,13 @@ def train_stages(recipe: Recipe, folder: Path, *, cache_dir: Path, progress: Pro
         OutputError: the folder can't be written.
     """
     check_data(recipe)
+    memes: dict[str, list[Manifest]] = {}
+    for name, stage in recipe.pretraining.items():  # so that what can't be read is told before anything is trained
+        if isinstance(stage, ClassifyStage):
+            check_needs(recipe.model_copy(update={"candidates": stage.candidates}))
+        memes[name] = [_read(path, name, stage, progress) for path in stage.data]
     for name in training_order(recipe.pretraining, recipe.encoder.source):
-        stage = recipe.pretraining[name]
-        manifests = [_read(path, name, stage, progress) for path in stage.data]
+        stage, manifests = recipe.pretraining[name], memes[name]
         place = stage_folder(folder, name)
         if isinstance(stage, ContrastiveStage):
             _contrast(recipe, stage, name, manifests, place, cache_dir, progress, hands)
