@@ -112,6 +112,28 @@ def test_a_damaged_repository_is_refused(fitted, hub, change, message):
         MemeClassifier.from_pretrained(REPO)
 
 
+def test_a_card_that_was_edited_on_the_hub_is_no_damage(fitted, hub):
+    model, _ = fitted
+    push(model.out, REPO, token=hubs.TOKEN)
+    hub.files(REPO)["README.md"] += b"\nlicence: ask us\n"
+    assert MemeClassifier.from_pretrained(REPO).members_ == model.members_
+
+
+@pytest.mark.parametrize("token", ["", " ", "hf_secret\x00", "hf_secret two", "hf_s\u00e9cret"])
+def test_a_token_that_can_be_none_is_refused_unshown(fitted, hub, token):
+    for ask in (lambda: push(fitted[0].out, REPO, token=token), lambda: fetch(REPO, token=token)):
+        with pytest.raises(HubError, match="hf auth login") as caught:
+            ask()
+        assert "hf_s" not in str(caught.value)
+        assert caught.value.__cause__ is None
+    assert not hub.requests
+
+
+def test_a_token_with_the_line_end_of_its_file_is_taken(fitted, hub):
+    model, _ = fitted
+    assert push(model.out, REPO, token=f"{hubs.TOKEN}\n").startswith(hub.address)
+
+
 def _add_file(files, name):
     state = json.loads(files["memeblend.json"])
     state["files"][name] = "0" * 64

@@ -23,7 +23,7 @@ from memeblend.errors import ModelError
 from memeblend.evaluation.baselines import class_prior
 from memeblend.files import file_digest, replacing_folder, write_json, write_text
 from memeblend.model.ensembles import EnsembleClassifier
-from memeblend.model.folder import FILE, FORMAT, files_of, model_folder, read_state
+from memeblend.model.folder import CARD, FILE, FORMAT, files_of, model_folder, read_state
 from memeblend.model.memes import meme_digests
 from memeblend.model.validation import served_validation, write_validation
 from memeblend.recipe import Recipe, dump_recipe, load_recipe
@@ -199,7 +199,7 @@ class MemeClassifier(EnsembleClassifier):
                 "scores": self.scores_,
                 "seen": self.seen_.tolist(),
             }
-            write_text(temporary / "README.md", model_card(state))
+            write_text(temporary / CARD, model_card(state))
             files = {path.relative_to(temporary).as_posix(): file_digest(path) for path in files_of(temporary)}
             write_json(temporary / FILE, state | {"files": files})
 
@@ -220,7 +220,7 @@ class MemeClassifier(EnsembleClassifier):
                 Preprocessor.load(folder / "preprocessor"),
                 {name: load_candidate(name, folder / "candidates" / name) for name in state["candidates"]},
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"'{folder / FILE}' is not what memeblend wrote: {error}.") from error
         assert isinstance(model.recipe, Recipe), "load_recipe gives a Recipe"
         model.fitted_recipe_ = model.recipe

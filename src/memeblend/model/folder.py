@@ -12,6 +12,10 @@ from memeblend.files import file_digest
 
 FORMAT = 3
 FILE = "memeblend.json"
+EXPORT_FILE = "memeblend-onnx.json"
+"""The file of facts of an exported model."""
+CARD = "README.md"
+"""The model card. It is text for people, who edit it on the hub, and nothing is read from it."""
 
 
 def model_folder(folder: str | Path) -> Path:
@@ -27,6 +31,11 @@ def read_state(folder: Path) -> dict[str, Any]:
         ModelError: it is not there, is of another format, or files are missing or altered; all are listed.
     """
     if not (folder / FILE).is_file():
+        if (folder / EXPORT_FILE).is_file():
+            raise ModelError(
+                f"'{folder}' is an exported model, which only predicts, evaluates, decides and serves.",
+                fix="Name the model that it was exported from; in Python, an export is read by OnnxClassifier.load.",
+            )
         raise ModelError(
             f"Expected a memeblend model in '{folder}', but there is no {FILE}.",
             fix="Name a folder written by MemeClassifier.save, or a run folder whose fit has finished.",
@@ -35,7 +44,7 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def read_facts(folder: Path, file: str, format: int, *, what: str, again: str) -> dict[str, Any]:
-    """The content of a folder's file of facts, which names all its files with their digests.
+    """The content of a folder's file of facts, which names all its files with their digests; the card may differ.
 
     Args:
         folder: the folder.
@@ -50,16 +59,19 @@ def read_facts(folder: Path, file: str, format: int, *, what: str, again: str) -
     path = folder / file
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-        files, found = state["files"], state["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        files, found = dict(state["files"]), state["format"]
+        members = [str(name) for name in state.get("candidates", ())]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"'{path}' could not be read: {error}.") from error
     if found != format:
         raise ModelError(f"'{folder}' has {what} format {found}; this memeblend reads format {format}.", fix=again)
-    problems = []
+    problems = [Problem(repr(name), "is no name of a member") for name in members if not _is_name(name)]
     for name, expected in files.items():
         there = folder / name
         if not _within(name):
             problems.append(Problem(repr(name), "leads out of the model's folder"))
+        elif name == CARD:
+            continue
         elif not there.is_file():
             problems.append(Problem(name, "is missing"))
         elif file_digest(there) != expected:
@@ -72,6 +84,11 @@ def read_facts(folder: Path, file: str, format: int, *, what: str, again: str) -
 def _within(name: str) -> bool:
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts and "\\" not in name
+
+
+def _is_name(name: str) -> bool:
+    """Whether a name can be that of a folder in a folder."""
+    return _within(name) and len(PurePosixPath(name).parts) == 1
 
 
 def files_of(folder: Path) -> Iterable[Path]:

@@ -52,9 +52,9 @@ def push(
 
     Raises:
         ModelError: the folder is not a whole memeblend model.
-        HubError: the hub refuses or does not answer.
+        HubError: the hub refuses or does not answer, or the token can't be one.
     """
-    folder = model_folder(folder)
+    folder, token = model_folder(folder), _checked_token(token)
     files = [*read_state(folder)["files"], FILE]
     with _hub_errors(repo), warnings.catch_warnings():
         # The tables of the memes that chose are part of the model, not a data set gone astray.
@@ -95,14 +95,34 @@ def fetch(
         Folder of the model.
 
     Raises:
-        HubError: there is no such repository or revision, the hub refuses or does not answer, or nothing is cached.
+        HubError: there is no such repository or revision, the hub refuses or does not answer, nothing is cached, or
+            the token can't be one.
     """
+    token = _checked_token(token)
     with _hub_errors(repo):
         return Path(
             snapshot_download(
                 repo, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
             )
         )
+
+
+def _checked_token(token: str | None) -> str | None:
+    """A token that can stand in a request's header, white space around it taken off as the hub's library does with the
+    one that it keeps. Errors of the libraries below would show what can't be sent, so it is refused here, unshown.
+
+    Raises:
+        HubError: it is empty, or holds white space or characters that no token has.
+    """
+    if token is None:
+        return None
+    token = token.strip()
+    if not token or not all("!" <= character <= "~" for character in token):
+        raise HubError(
+            "The token is none of the hub's: it is empty, or holds blanks or characters other than ASCII.",
+            fix="Give the token alone, as the hub shows it (hf_...), or leave it out and log in with `hf auth login`.",
+        )
+    return token
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from typing import Any
 
 from memeblend.errors import ModelError
 from memeblend.files import write_json
-from memeblend.model.folder import read_facts
+from memeblend.model.folder import EXPORT_FILE, read_facts
 
-FILE = "memeblend-onnx.json"
+FILE = EXPORT_FILE
 FORMAT = 1
 TOKENIZER = "tokenizer"
 _GRAPHS = "graphs.json"
@@ -102,5 +102,5 @@ class MemberFiles:
                 for space, of_space in found["graphs"].items()
             }
             return cls(tuple(found["reads"]), graphs, int(found["max_length"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ModelError(f"'{folder / _GRAPHS}' could not be read: {error}.") from error
