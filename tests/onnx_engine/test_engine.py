@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
@@ -14,8 +15,10 @@ from memeblend import MemeClassifier
 from memeblend.cli.app import app
 from memeblend.errors import MissingExtraError, ModelError
 from memeblend.files import file_digest
+from memeblend.onnx_engine.checking import random_memes
 from memeblend.onnx_engine.classifier import OnnxClassifier
 from memeblend.onnx_engine.folder import FILE
+from memeblend.onnx_engine.sessions import Graph
 from memeblend.serving.app import create_app
 from memeblend.serving.served import ServedModel
 from memeblend.serving.settings import ServerSettings
@@ -78,7 +81,8 @@ from fastapi.testclient import TestClient
 from memeblend.serving.app import create_app
 from memeblend.serving.served import ServedModel
 from memeblend.serving.settings import ServerSettings
-with TestClient(create_app(ServedModel.load(sys.argv[1], "onnx"), ServerSettings()), base_url="http://localhost") as client:
+app = create_app(ServedModel.load(sys.argv[1], "onnx"), ServerSettings())
+with TestClient(app, base_url="http://localhost") as client:
     import base64
     image = base64.b64encode(open(sys.argv[2], "rb").read()).decode()
     answer = client.post("/v1/predict", json={{"memes": [{{"text": "great", "image": image}}]}})
@@ -204,6 +208,60 @@ def test_files_that_say_nothing_are_refused(copy, file, content):
         rewrite(copy)
     with pytest.raises(ModelError):
         OnnxClassifier.load(copy)
+
+
+def test_members_are_read_in_their_folder_alone(copy):
+    for name in ("../../elsewhere", "/etc", "..", "a/b", ""):
+        rewrite(copy, candidates=["text-0", name])
+        with pytest.raises(ModelError, match="is no name of a member"):
+            OnnxClassifier.load(copy)
+
+
+def test_a_preprocessor_of_another_model_is_refused(copy):
+    path = copy / "preprocessor" / "preprocessor.json"
+    settings = json.loads(path.read_text())
+    settings["transform"]["size"] = 10**9
+    path.write_text(json.dumps(settings))
+    rewrite(copy)
+    with pytest.raises(ModelError, match=r"does not fit its model: .* images of 1000000000 pixels a side, found .* 16"):
+        OnnxClassifier.load(copy)
+
+
+def test_a_graph_of_another_member_is_refused(copy):
+    shutil.copyfile(copy / "candidates" / "image-0" / "0.onnx", copy / "candidates" / "text-0" / "0.onnx")
+    rewrite(copy)
+    light = OnnxClassifier.load(copy)
+    meme = random_memes(light.preprocessor_, 1, seed=0)
+    with pytest.raises(ModelError, match="reads pixel_values, which its member does not give"):
+        light.predict_prepared(meme)
+
+
+def test_what_onnxruntime_can_not_run_is_a_sentence(exported):
+    graph = Graph(exported.folder / "candidates" / "text-0" / "0.onnx", 1)
+    tokens = {"input_ids": np.full((1, 3), 10**6), "attention_mask": np.ones((1, 3), dtype=np.int64)}
+    with pytest.raises(ModelError, match=r"onnxruntime failed on '.*0\.onnx'"):
+        graph.run(tokens)
+
+
+def test_numbers_beyond_all_bounds_are_refused(copy):
+    path = copy / "candidates" / "text-0" / "graphs.json"
+    path.write_text(path.read_text().replace('"max_length": 0', '"max_length": 1e999'))
+    rewrite(copy)
+    with pytest.raises(ModelError, match="could not be read"):
+        OnnxClassifier.load(copy)
+
+
+def test_an_export_is_told_from_a_broken_model(exported):
+    with pytest.raises(ModelError, match="is an exported model") as caught:
+        MemeClassifier.from_pretrained(exported.folder)
+    assert "OnnxClassifier.load" in caught.value.fix
+    assert "is an exported model" in call("explain", exported.folder, "--text", "great", code=1).stderr
+
+
+def test_the_card_says_how_an_export_is_used(exported):
+    cards = [(folder / "README.md").read_text() for folder in (exported.model, exported.folder)]
+    assert ["OnnxClassifier.load" in card for card in cards] == [False, True]
+    assert ["from_pretrained" in card for card in cards] == [True, False]
 
 
 def test_no_folder_and_no_export(exported, tmp_path):

@@ -121,6 +121,26 @@ def test_a_full_disk_leaves_what_was_there(exported, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_lies_beside_the_model_is_not_exported(exported, tmp_path, monkeypatch):
+    shutil.copytree(exported.model, tmp_path / "model")
+    (tmp_path / "model" / "memes").mkdir()
+    (tmp_path / "model" / "memes" / "private.txt").write_text("secret")
+    (tmp_path / "model" / "keys").symlink_to(exported.data)
+    monkeypatch.setattr(
+        exporting, "_write_neural", lambda candidate, folder, _: _copied(exported, candidate.name, folder)
+    )
+    export_onnx(tmp_path / "model", tmp_path / "out")
+    there = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert there == {
+        path.relative_to(exported.folder).as_posix() for path in exported.folder.rglob("*") if path.is_file()
+    }
+
+
+def _copied(exported, name, folder):
+    """The member's graphs as they were exported before, which saves the time."""
+    shutil.copytree(exported.folder / "candidates" / name, folder, dirs_exist_ok=True)
+
+
 def test_a_folder_of_other_files_is_not_replaced(exported, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(OutputError, match="holds other files"):

@@ -38,13 +38,14 @@ class OnnxClassifier(EnsembleClassifier):
         folder = Path(folder)
         state = read_export(folder)
         model = cls()
-        model._graphs = Graphs(num_threads or default_threads())
         try:
+            preprocessor = Preprocessor.load_light(folder / "preprocessor")
+            model._graphs = Graphs(num_threads or default_threads(), preprocessor.transform.size)
             names = [str(name) for name in state["candidates"]]
             members = {name: load_member(name, folder / "candidates" / name, model._graphs) for name in names}
-            model._read_state(state, folder, Preprocessor.load_light(folder / "preprocessor"), members)
+            model._read_state(state, folder, preprocessor, members)
             model.export_ = dict(state["export"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"'{folder / FILE}' is not what memeblend wrote: {error}.") from error
         return model
 

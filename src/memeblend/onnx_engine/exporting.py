@@ -18,14 +18,15 @@ from memeblend.candidates.states import SHARED, STATES, FeatureCandidate
 from memeblend.candidates.tfidf import Tfidf
 from memeblend.data.manifest import Manifest
 from memeblend.errors import ModelError, Problem
-from memeblend.files import file_digest, replacing_folder, write_json
+from memeblend.files import file_digest, replacing_folder, write_json, write_text
 from memeblend.model import MemeClassifier
+from memeblend.model.folder import CARD, files_of, model_folder, read_state
 from memeblend.model.folder import FILE as MODEL_FILE
-from memeblend.model.folder import files_of, model_folder, read_state
 from memeblend.onnx_engine.checking import TOLERANCE, compare, random_memes
 from memeblend.onnx_engine.classifier import OnnxClassifier
 from memeblend.onnx_engine.folder import FILE, FORMAT, TOKENIZER, GraphFile, MemberFiles
 from memeblend.onnx_engine.graphs import OPSET, ClipState, GridLogits, Logits, PooledStates, quantize, write_graph
+from memeblend.report.card import model_card
 from memeblend.training.preprocessing import prepare
 from memeblend.training.progress import Progress, Silent
 
@@ -74,9 +75,8 @@ def export_onnx(
         "model": file_digest(source / MODEL_FILE),
         "preprocessing": _contract(classifier),
     }
-    del state["files"]
     with replacing_folder(out, marker=FILE) as temporary:
-        graphs = _write_members(classifier, source, temporary, watch)
+        graphs = _write_members(classifier, source, state, temporary, watch)
         facts["check"] = _checked(classifier, temporary, state, facts, memes, watch)
         if int8:
             quantize(graphs)
@@ -112,13 +112,15 @@ def _why_not(candidate: Candidate) -> str | None:
             return "compares memes with prompts in torch, which has no exported form yet"
 
 
-def _write_members(classifier: MemeClassifier, source: Path, folder: Path, watch: Progress) -> list[Path]:
+def _write_members(
+    classifier: MemeClassifier, source: Path, state: Mapping[str, Any], folder: Path, watch: Progress
+) -> list[Path]:
     """Write everything but the facts; returns the graphs."""
-    for path in source.iterdir():
-        if path.is_dir() and path.name != _CANDIDATES:
-            shutil.copytree(path, folder / path.name)
-        elif path.is_file() and path.name != MODEL_FILE:
-            shutil.copyfile(path, folder / path.name)
+    for name in state["files"]:  # and nothing else that happens to lie there
+        if not name.startswith(f"{_CANDIDATES}/") and name != CARD:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, folder / name)
+    write_text(folder / CARD, model_card(state, exported=True))
     image_size = classifier.preprocessor_.transform.size
     watch.start("exporting members", len(classifier.candidates_))
     for position, (name, candidate) in enumerate(classifier.candidates_.items()):
@@ -242,7 +244,9 @@ def _checked(
             f"The export does not say what the model says: probabilities of '{worst}' differ by up to "
             f"{found['largest_difference']:.2g} (at most {TOLERANCE:g} may), and {found['agreement']:.1%} of the "
             "classes agree.",
-            fix="Nothing was written. Please report this with the versions of torch and onnxruntime.",
+            fix="Nothing was written. Trees and nearest neighbours jump where a meme lies upon a step, as those that "
+            "they were trained on may: check with other memes. If others differ too, please report this with the "
+            "versions of torch and onnxruntime.",
         )
     return found | {"memes": "random" if memes is None else "given", "tolerance": TOLERANCE}
 

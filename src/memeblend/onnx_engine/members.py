@@ -27,19 +27,28 @@ class Graphs:
 
     Args:
         num_threads: threads that the work of each is spread over.
+        image_size: side of the images that the model's preprocessor makes.
     """
 
-    def __init__(self, num_threads: int) -> None:
+    def __init__(self, num_threads: int, image_size: int) -> None:
         self.num_threads = num_threads
+        self._image_size = image_size
         self._graphs: list[Graph] = []
 
     def open(self, folder: Path, files: tuple[GraphFile, ...]) -> list[tuple[Graph, tuple[str, ...]]]:
         """Graphs of a member's folder with what their outputs are.
 
         Raises:
-            ModelError: a file is no graph that can be run.
+            ModelError: a file is no graph that can be run, or is of another model than the files beside it.
         """
         opened = [(Graph(folder / one.file, self.num_threads), one.outputs) for one in files]
+        for graph, outputs in opened:
+            if graph.num_outputs != len(outputs) or graph.image_size not in (None, self._image_size):
+                raise ModelError(
+                    f"'{graph.path}' does not fit its model: expected {len(outputs)} output(s) and images of "
+                    f"{self._image_size} pixels a side, found {graph.num_outputs} and {graph.image_size or 'none'}.",
+                    fix="Copy the folder or export the model again.",
+                )
         self._graphs += [graph for graph, _ in opened]
         return opened
 

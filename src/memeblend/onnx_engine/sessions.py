@@ -16,6 +16,13 @@ BATCH = 64
 """Most memes that a graph reads at once, as many as torch does."""
 
 
+_AGAIN = "Export the model again; where memory is short, predict fewer memes at once."
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def default_threads() -> int:
     """Threads that a graph's work is spread over: OMP_NUM_THREADS as torch has it, else one for each core."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
@@ -57,14 +64,31 @@ class Graph:
             self._session = runtime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a dozen exceptions without a common base
             raise ModelError(
-                f"onnxruntime can't run '{self.path}': {str(error).strip().splitlines()[0]}",
+                f"onnxruntime can't run '{self.path}': {_first_line(error)}",
                 fix="Export the model again, with the onnxruntime that is to run it.",
             ) from error
-        self._inputs = [one.name for one in self._session.get_inputs()]
+        self._inputs = {one.name: one.shape for one in self._session.get_inputs()}
+        self.num_outputs = len(self._session.get_outputs())
+
+    @property
+    def image_size(self) -> int | None:
+        """Side of the images that it reads; None where it reads none, or says nothing of their size."""
+        shape = self._inputs.get("pixel_values", ())
+        return shape[-1] if shape and isinstance(shape[-1], int) else None
 
     def run(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """Its outputs for the inputs that it names; others are left aside."""
-        found: list[NDArray[Any]] = self._session.run(None, {name: inputs[name] for name in self._inputs})
+        """Its outputs for the inputs that it names; others are left aside.
+
+        Raises:
+            ModelError: it fails on them, or names an input that there is not.
+        """
+        missing = sorted(set(self._inputs) - set(inputs))
+        if missing:
+            raise ModelError(f"'{self.path}' reads {', '.join(missing)}, which its member does not give.", fix=_AGAIN)
+        try:
+            found: list[NDArray[Any]] = self._session.run(None, {name: inputs[name] for name in self._inputs})
+        except Exception as error:  # as above
+            raise ModelError(f"onnxruntime failed on '{self.path}': {_first_line(error)}", fix=_AGAIN) from error
         return found
 
 

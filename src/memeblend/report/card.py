@@ -37,11 +37,12 @@ def card_scores(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def model_card(state: Mapping[str, Any]) -> str:
+def model_card(state: Mapping[str, Any], *, exported: bool = False) -> str:
     """Markdown text of a model card.
 
     Args:
         state: content of the model's `memeblend.json`: "label_tasks", "ensembles", "roles", "data", "scores".
+        exported: whether it is that of an exported model, which is used in another way.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("memeblend.report"),
@@ -51,7 +52,7 @@ def model_card(state: Mapping[str, Any]) -> str:
         autoescape=False,
     )
     environment.filters["plain"] = lambda text: _SPECIAL.sub(r"\\\1", re.sub(r"\s+", " ", str(text)))
-    return environment.get_template("model_card.md").render(state=state, metadata=_metadata(state))
+    return environment.get_template("model_card.md").render(state=state, metadata=_metadata(state), exported=exported)
 
 
 def _metadata(state: Mapping[str, Any]) -> str:
