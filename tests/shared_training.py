@@ -18,6 +18,7 @@ from memeblend.models.tokenizer import train_tokenizer
 from memeblend.recipe import Recipe, load_recipe
 from memeblend.recipe.candidates import NeuralCandidate
 from memeblend.recipe.parts import CrossEntropy, Encoder, Focal, TinyEncoder, Training
+from memeblend.run import claim
 from memeblend.run.work import Work, begin
 from memeblend.training.blending import Blending, GradientModulation
 from memeblend.training.encoder import load_encoder
@@ -49,7 +50,9 @@ losses = { mood = { kind = "focal", gamma = 2.0 }, level = { kind = "cross_entro
 candidates = [
   { kind = "text", lstm_hidden_size = 8 },
   { kind = "image" },
-  { kind = "fusion", num_blocks = 1, num_heads = 2, blending = "online", estimation = { super_epoch = 1 } },
+  { kind = "fusion", num_blocks = 1, num_heads = 2 },
+  { kind = "fusion", start = "encoder", num_blocks = 1, num_heads = 2, blending = "online", \
+estimation = { super_epoch = 1 } },
   { kind = "oscar", hidden_size = 16, num_layers = 1, num_heads = 2, dropout = 0.0 },
 ]
 """
@@ -128,6 +131,7 @@ def train_all(workers: Workers, folder: Path, *settings: str) -> list[str]:
     manifest = Manifest.read(folder / "data" / "memes.csv")
 
     def ready() -> None:
+        claim(folder / "run")
         begin(manifest, recipe, folder / "run", cache_dir=folder / "cache", progress=Silent()).make_ready()
 
     workers.from_first(ready)

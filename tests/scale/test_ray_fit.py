@@ -135,7 +135,7 @@ def test_a_killed_worker_is_replaced_and_the_run_is_that_of_one_process(tmp_path
     assert driver.returncode == 0, errors
     assert "A worker failed" in errors
     assert num_epochs(tmp_path) == EPOCHS
-    wait_for(lambda: not still_running(started), 60)
+    wait_for(lambda: not still_running(started), 120)
     found = Run.load(tmp_path / "run")
     alone = carry_out(found.manifest, found.recipe, tmp_path / "alone", cache_dir=tmp_path / "cache", progress=Silent())
     assert found.tables.keys() == alone.tables.keys()
@@ -157,7 +157,7 @@ def test_a_stopped_driver_leaves_nothing_running_and_one_process_goes_on(tmp_pat
     _, errors = driver.communicate(timeout=120)
     assert driver.returncode == (-how if how == signal.SIGKILL else 130)
     assert ("goes on from here" in errors) == (how == signal.SIGINT)
-    wait_for(lambda: not still_running(started), 60)
+    wait_for(lambda: not still_running(started), 120)
     assert (tmp_path / "run" / "workers").exists() == (how == signal.SIGKILL)
     before = num_epochs(tmp_path)
     assert before < EPOCHS
