@@ -97,6 +97,8 @@ def fit(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Drop bad rows and list them with reasons in RUN/rejected.csv.")
     ] = False,
+    num_workers: WorkersOption = 0,
+    address: AddressOption = "",
     reader: ReaderOption = "",
     column: ColumnOption = [],  # noqa: B006
     allow_outside: OutsideOption = False,
@@ -106,7 +108,9 @@ def fit(
     from memeblend.cli.work import FitRequest, run_fit
 
     settings = [*settings, *([f"ensemble.budget_ms={budget_ms}"] if budget_ms else [])]
-    request = FitRequest(data, out, recipe, settings, label_task, limit, skip_bad, reader, column, allow_outside)
+    request = FitRequest(
+        data, out, recipe, settings, label_task, limit, skip_bad, reader, column, allow_outside, num_workers, address
+    )
     guarded(lambda: run_fit(request, json_output))
 
 
