@@ -14,8 +14,8 @@ import pytest
 
 from builders import write_csv
 from memeblend import MemeClassifier
-from memeblend.errors import DataError
-from memeblend.ray_client import is_far
+from memeblend.errors import DataError, ModelError
+from memeblend.ray_client import is_far, our_error
 from memeblend.recipe.loading import parse_recipe
 from memeblend.run import read_labelled
 from memeblend.scale.scoring import score
@@ -61,6 +61,20 @@ def test_only_a_client_servers_address_is_far(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     assert is_far("auto")
     assert not is_far("")
+
+
+def test_an_error_of_which_ray_kept_the_text_alone():
+    text = (
+        "ray::_Worker()\n  File 'a.py', line 3\nmemeblend.errors.ModelError: There is no model.\nTo change attempts ..."
+    )
+    found = our_error(RuntimeError(text))
+    assert type(found) is ModelError
+    assert found.message == "There is no model."
+    assert our_error(RuntimeError("memeblend.errors.Nonsense: x")) is None
+    assert our_error(RuntimeError("memeblend.errors.Problem: x")) is None
+    chained = RuntimeError("a")
+    chained.__cause__ = found
+    assert our_error(chained) is found
 
 
 @pytest.fixture(scope="module")

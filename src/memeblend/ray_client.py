@@ -7,16 +7,19 @@ work becomes one task there, and what it has to tell whoever watches comes back 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from memeblend import errors
 from memeblend.errors import ClusterError, MemeblendError
 from memeblend.ray_session import ray_session
 
 _SCHEME = "ray://"
 _SECONDS_BETWEEN = 0.5
+_OURS = re.compile(r"^\s*memeblend\.errors\.(\w+): (.+)$", re.MULTILINE)
 
 Found = TypeVar("Found")
 
@@ -69,13 +72,16 @@ def carry_out_there(address: str, work: Callable[..., Found], watchers: Mapping[
 
 
 def our_error(error: BaseException | None) -> MemeblendError | None:
-    """The error of ours that a chain of Ray's began with, if one did."""
+    """The error of ours that a chain of Ray's began with, if one did; where Ray kept its text alone, from that."""
+    text = str(error)
     while error is not None:
         for one in (error, getattr(error, "cause", None)):
             if isinstance(one, MemeblendError):
                 return one
         error = error.__cause__ or getattr(error, "cause", None)
-    return None
+    told = _OURS.findall(text)
+    kind = getattr(errors, told[-1][0], None) if told else None
+    return kind(told[-1][1]) if isinstance(kind, type) and issubclass(kind, MemeblendError) else None
 
 
 def _there(work: Callable[..., Found], watchers: list[str], mailbox: Any, folder: str) -> Found:
