@@ -1,6 +1,7 @@
 """The whole explanation: agreement with predictions, JSON, the page, missing images and texts, refusals."""
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -203,6 +204,13 @@ def test_an_image_in_memory_is_explained_as_its_file_is(model, picture):
         image.load()
     first, second = (explain(model, one, TEXT, label_task="mood", cheap=True) for one in (image, picture))
     assert first == second
+
+
+def test_a_background_without_images_will_do_where_nobody_looks_at_them(text_model, picture, background):
+    found = explain(text_model, picture, TEXT, background=replace(background, images=None), cheap=True)
+    assert found.num_backgrounds == len(background)
+    for task in found.label_tasks:
+        assert all(abs(split.image) < 1e-6 for split in task.splits)
 
 
 def test_what_can_not_be_explained_is_refused(model, text_model, picture, background, tmp_path):

@@ -1,5 +1,7 @@
 """Words, patches and variants of a meme; exact contributions of n-grams; occlusion."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from memeblend.candidates import tfidf
 from memeblend.candidates.tfidf import Tfidf
 from memeblend.errors import DataError
 from memeblend.explain.attribution import FLOOR, Attribution, margins
-from memeblend.explain.inputs import Meme, ready, token_words, word_spans
+from memeblend.explain.inputs import Meme, inner_tokens, ready, token_words, word_spans
 from memeblend.explain.ngrams import linear_contributions
 from memeblend.explain.occlusion import occluded, occlusion
 from memeblend.recipe.candidates import TfidfCandidate
@@ -55,6 +57,19 @@ def test_every_token_belongs_to_the_word_it_spells(model, text):
         own = [token for token, word in zip(ids, found, strict=True) if word == place]
         alone = preprocessor.token_ids([meme.word(place)])[0][1:-1]
         assert own == alone[: len(own)]  # the last words may be cut off
+
+
+def test_a_text_that_lost_its_end_token_ends_with_a_word(model):
+    preprocessor = replace(model.preprocessor_, keep_end=False)
+    meme = Meme.make(None, "good bad " * 20, preprocessor)
+    ids, found = preprocessor.token_ids([meme.text])[0], token_words(meme, preprocessor)
+    assert len(found) == len(ids) == preprocessor.max_length
+    assert ids[-1] != preprocessor.tokenizer.eos_token_id
+    assert found[0] == -1
+    assert (found[1:] >= 0).all()
+    assert inner_tokens(ids, preprocessor).tolist() == [False, *[True] * (len(ids) - 1)]
+    short = preprocessor.token_ids(["good"])[0]
+    assert inner_tokens(short, preprocessor).tolist() == [False, *[True] * (len(short) - 2), False]
 
 
 def test_parts_leave_and_stay(model):

@@ -119,8 +119,9 @@ def _backgrounds(model: ExplainedModel, meme: Meme, background: Memes | None) ->
         return [meme.neutral]
     if not len(background):
         raise DataError("There are no memes in the background.", fix="Give some, or none to take neutral inputs.")
-    if meme.pixels is None:
-        return [Variant(text, None) for text in background.texts]
+    if meme.pixels is None or (background.images is None and not readers):
+        # Where nobody looks at images, the meme's own stands in for theirs.
+        return [Variant(text, meme.pixels) for text in background.texts]
     if background.images is None:
         raise DataError("The memes of the background have no images.", fix="Give memes with images.")
     return [Variant(text, pixels) for text, pixels in zip(background.texts, background.images, strict=True)]

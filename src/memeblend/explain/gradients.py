@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from memeblend.candidates.neural import Neural
 from memeblend.errors import MissingExtraError
 from memeblend.explain.attribution import Attribution, by_word, rows
-from memeblend.explain.inputs import Meme, ready, token_words
+from memeblend.explain.inputs import Meme, inner_tokens, ready, token_words
 from memeblend.models.base import EncoderModel
 from memeblend.models.multimodal import MultiModalClassifier
 from memeblend.models.text import TextClassifier
@@ -124,8 +124,8 @@ def integrated_gradients(
     ends: dict[str, Tensor] = {}
     if candidate.needs_text:
         ends["text"] = _embedding(model)(inputs["input_ids"]).detach()  # [1, T, d_t]
-        starts["text"] = torch.zeros_like(ends["text"])
-        starts["text"][:, [0, -1]] = ends["text"][:, [0, -1]]
+        inner = inner_tokens(inputs["input_ids"][0].tolist(), preprocessor)
+        starts["text"] = ends["text"] * torch.from_numpy(~inner).to(ends["text"].device)[None, :, None]
     if candidate.needs_image:
         assert meme.neutral.pixels is not None, "a candidate that reads images was given a meme without"
         ends["image"] = inputs["pixel_values"]  # [1, 3, S, S]

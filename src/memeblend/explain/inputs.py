@@ -128,20 +128,22 @@ def word_spans(text: str, max_words: int = MAX_WORDS) -> tuple[Span, ...]:
 
 def token_words(meme: Meme, preprocessor: Preprocessor) -> NDArray[np.int64]:
     """The word that each token of the text belongs to [T]: the one it shares most characters with, or the next one
-    for white space before it. The begin and end tokens, which are first and last, belong to none: -1."""
+    for white space before it. The begin and end tokens belong to none: -1."""
     text, words = _cleaned(meme, preprocessor)
     encoded = preprocessor.tokenizer(
         text,
         add_special_tokens=True,
         split_special_tokens=True,
         truncation=True,
-        max_length=preprocessor.max_length,
+        max_length=preprocessor.max_length + (not preprocessor.keep_end),
         return_offsets_mapping=True,
     )
-    assert encoded["input_ids"] == preprocessor.token_ids([meme.text])[0], "offsets are of other tokens"
+    ids = preprocessor.token_ids([meme.text])[0]
+    assert encoded["input_ids"][: len(ids)] == ids, "offsets are of other tokens"
     starts, ends = (np.array([span[side] for span in words], dtype=np.int64) for side in (0, 1))
-    found = np.full(len(encoded["input_ids"]), -1, dtype=np.int64)
-    for token, (start, end) in list(enumerate(encoded["offset_mapping"]))[1:-1]:
+    found = np.full(len(ids), -1, dtype=np.int64)
+    for token in np.flatnonzero(inner_tokens(ids, preprocessor)).tolist():
+        start, end = encoded["offset_mapping"][token]
         shared = np.minimum(ends, end) - np.maximum(starts, start)
         following = np.flatnonzero(ends > start)
         if len(shared) and shared.max() > 0:
@@ -149,6 +151,14 @@ def token_words(meme: Meme, preprocessor: Preprocessor) -> NDArray[np.int64]:
         elif len(following):
             found[token] = following[0]
     return found
+
+
+def inner_tokens(token_ids: Sequence[int], preprocessor: Preprocessor) -> NDArray[np.bool_]:
+    """Which tokens of a text stand between its begin and end token [T]; a text that was cut may have lost the end."""
+    inner = np.ones(len(token_ids), dtype=np.bool_)
+    inner[-1] = not preprocessor.keep_end and token_ids[-1] != preprocessor.tokenizer.eos_token_id
+    inner[0] = False
+    return inner
 
 
 _LOST_CHARACTERS = 32  # how far on a word is looked for: past a few that are cleaned otherwise

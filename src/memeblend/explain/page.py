@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 from memeblend.explain.attribution import Attribution
@@ -14,6 +15,8 @@ _METHODS = {
     "linear": "exact contributions",
     "occlusion": "occlusion",
 }
+_SHOWN_LEAST = 0.001
+"""Scores below this are shown as 0; rounding errors of a member that looks at no image are not blown up to a heat."""
 
 
 def rendered(explanation: Explanation) -> str:
@@ -56,25 +59,35 @@ def _task(explanation: Explanation, task: TaskExplanation) -> dict[str, Any]:
 
 
 def _heat(explanation: Explanation, one: Attribution) -> dict[str, Any]:
-    """An attribution with the strength of each score, in relation to its largest."""
-    patches = [score for row in one.patches or () for score in row]
-    largest = max((abs(score) for score in (*patches, *(one.words or ()))), default=0.0) or 1.0
+    """An attribution with the strength of each score, words in relation to the strongest word and patches to the
+    strongest patch: one word often outweighs every patch, and on one scale the picture would stay bare."""
+    word_scores, patch_scores = one.words or (), [score for row in one.patches or () for score in row]
+    strongest_word, strongest_patch = (_largest(scores) for scores in (word_scores, patch_scores))
 
-    def part(score: float) -> dict[str, Any]:
-        return {"score": score, "strength": round(abs(score) / largest, 3), "sign": "for" if score >= 0 else "against"}
+    def part(score: float, largest: float) -> dict[str, Any]:
+        strength = round(abs(score) / max(largest, _SHOWN_LEAST), 3)
+        return {"score": score, "strength": strength, "sign": "for" if score >= 0 else "against"}
 
     texts = [explanation.text[start:end] for start, end in explanation.words]
     return {
         "of": one.of,
         "method": _METHODS[one.method],
         "one": one,
-        "words": [part(score) | {"text": text} for text, score in zip(texts, one.words or (), strict=False)],
+        "strongest_word": strongest_word,
+        "strongest_patch": strongest_patch,
+        "words": [
+            part(score, strongest_word) | {"text": text} for text, score in zip(texts, word_scores, strict=False)
+        ],
         "patches": [
-            part(score) | {"x": column, "y": row}
+            part(score, strongest_patch) | {"x": column, "y": row}
             for row, scores in enumerate(one.patches or ())
             for column, score in enumerate(scores)
         ],
     }
+
+
+def _largest(scores: Sequence[float]) -> float:
+    return max((abs(score) for score in scores), default=0.0)
 
 
 def _irony_words(index: float) -> str:
