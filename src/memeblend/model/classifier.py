@@ -22,12 +22,13 @@ from memeblend.data.manifest import Manifest
 from memeblend.errors import ModelError
 from memeblend.evaluation.baselines import class_prior
 from memeblend.files import file_digest, replacing_folder, write_json, write_text
+from memeblend.model.card import write_card
 from memeblend.model.ensembles import EnsembleClassifier
-from memeblend.model.folder import CARD, FILE, FORMAT, files_of, model_folder, read_state
+from memeblend.model.folder import FILE, FORMAT, files_of, model_folder, read_state
 from memeblend.model.memes import meme_digests
 from memeblend.model.validation import served_validation, write_validation
 from memeblend.recipe import Recipe, dump_recipe, load_recipe
-from memeblend.report.card import card_scores, model_card
+from memeblend.report.card import card_scores
 from memeblend.reporting import run_report, write_run_report
 from memeblend.run import Run, carry_out, read_labelled
 from memeblend.training.preprocessing import Preprocessor
@@ -199,7 +200,7 @@ class MemeClassifier(EnsembleClassifier):
                 "scores": self.scores_,
                 "seen": self.seen_.tolist(),
             }
-            write_text(temporary / CARD, model_card(state))
+            write_card(temporary, state)
             files = {path.relative_to(temporary).as_posix(): file_digest(path) for path in files_of(temporary)}
             write_json(temporary / FILE, state | {"files": files})
 

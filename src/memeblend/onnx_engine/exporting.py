@@ -18,15 +18,15 @@ from memeblend.candidates.states import SHARED, STATES, FeatureCandidate
 from memeblend.candidates.tfidf import Tfidf
 from memeblend.data.manifest import Manifest
 from memeblend.errors import ModelError, Problem
-from memeblend.files import file_digest, replacing_folder, write_json, write_text
+from memeblend.files import file_digest, replacing_folder, write_json
 from memeblend.model import MemeClassifier
+from memeblend.model.card import write_card
 from memeblend.model.folder import CARD, files_of, model_folder, read_state
 from memeblend.model.folder import FILE as MODEL_FILE
 from memeblend.onnx_engine.checking import TOLERANCE, compare, random_memes
 from memeblend.onnx_engine.classifier import OnnxClassifier
 from memeblend.onnx_engine.folder import FILE, FORMAT, TOKENIZER, GraphFile, MemberFiles
 from memeblend.onnx_engine.graphs import OPSET, ClipState, GridLogits, Logits, PooledStates, quantize, write_graph
-from memeblend.report.card import model_card
 from memeblend.training.preprocessing import prepare
 from memeblend.training.progress import Progress, Silent
 
@@ -120,7 +120,7 @@ def _write_members(
         if not name.startswith(f"{_CANDIDATES}/") and name != CARD:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, folder / name)
-    write_text(folder / CARD, model_card(state, exported=True))
+    write_card(folder, state, exported=True)
     image_size = classifier.preprocessor_.transform.size
     watch.start("exporting members", len(classifier.candidates_))
     for position, (name, candidate) in enumerate(classifier.candidates_.items()):
