@@ -210,6 +210,30 @@ def test_what_ray_tune_copies_holds_neither_files_nor_a_screen(tmp_path):
         assert told == [stream]
 
 
+def test_an_ended_trial_comes_back_as_it_was(tmp_path, monkeypatch):
+    """Ray Tune hands a searcher results whose tables it has taken apart."""
+    pytest.importorskip("ray")
+    from ray import tune as ray_tune
+    from ray.tune.utils import flatten_dict
+
+    course = Course(Search(num_trials=1), {}, 0, tmp_path)
+    searcher = on_ray.make_searcher(on_ray.Here(course, lambda: None))
+    config = searcher.suggest("a")
+    made = Trial(0, {}, "finished", 0.5, {"joint": [0.4, 0.5]}, 2.0)
+
+    class Makes:
+        def make(self, asked, told):
+            told(0, "joint", [0.4])
+            return made
+
+    reported = []
+    monkeypatch.setattr(ray_tune, "report", reported.append)
+    monkeypatch.setattr(on_ray, "_maker", lambda setup: Makes())
+    on_ray._trial(config, None)
+    searcher.on_trial_complete("a", flatten_dict(reported[-1]))
+    assert course.trials == {0: made}
+
+
 def test_a_full_disk_ends_a_search_on_ray(tmp_path, monkeypatch):
     pytest.importorskip("ray")
     here = on_ray.Here(Course(Search(num_trials=5), {}, 0, tmp_path), lambda: None)

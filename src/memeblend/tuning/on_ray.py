@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import warnings
@@ -146,10 +147,10 @@ def _trial(config: dict[str, Any], setup: Setup) -> None:
     asked = Asked(**config["asked"])
 
     def told(number: int, key: str, scores: list[float]) -> None:
-        tune.report({"number": number, "key": key, "scores": scores, "value": scores[-1], "ended": None})
+        tune.report({"number": number, "key": key, "scores": scores, "value": scores[-1], "ended": ""})
 
     trial = _maker(setup).make(asked, told)
-    tune.report({"number": trial.number, "value": trial.value or 0.0, "ended": asdict(trial)})
+    tune.report({"number": trial.number, "value": trial.value or 0.0, "ended": json.dumps(asdict(trial))})
 
 
 def make_searcher(here: Here) -> Any:
@@ -179,12 +180,12 @@ def make_searcher(here: Here) -> Any:
             asked = self.asked.pop(trial_id, None)
             if asked is None:
                 return
-            ended = (result or {}).get("ended")
+            ended = (result or {}).get("ended")  # as JSON, since Ray Tune takes tables in results apart
             if error or not ended:
                 reason = f"its worker was killed, and {_RETRIES} more that took it up"
                 here.tell(Trial(asked.number, asked.values, state="failed", error=reason))
             else:
-                here.tell(Trial(**ended))
+                here.tell(Trial(**json.loads(ended)))
             here.changed()
 
         def save(self, checkpoint_path: str) -> None:
