@@ -83,9 +83,18 @@ def score(
         need_ray("Several workers and clusters")
     progress, out = progress or Silent(), Path(out).absolute()
     if is_far(address):
-        options = {"num_workers": num_workers, "address": "auto", "piece_rows": piece_rows, "columns": columns}
-        options |= {"allow_outside": allow_outside, "policy": policy}
-        work = partial(score, source, model, out, **options)
+        work = partial(
+            score,
+            source,
+            model,
+            out,
+            num_workers=num_workers,
+            address="auto",
+            piece_rows=piece_rows,
+            columns=columns,
+            allow_outside=allow_outside,
+            policy=policy,
+        )
         return carry_out_there(address, work, {"progress": progress, "notify": notify})
     settings, plan = _planned(Path(source), Path(model), out, piece_rows, columns, allow_outside, policy, notify)
     if num_workers:

@@ -108,9 +108,9 @@ def tune(
     if settings.num_workers or settings.address:
         need_ray("Several workers and clusters")
     if is_far(settings.address):
-        there = replace(settings, address="auto")
-        work_there = partial(tune, manifest, recipe, folder.absolute(), there, cache_dir=cache_dir.absolute())
-        return carry_out_there(settings.address, work_there, {"progress": progress, "watch": watch})
+        settings_there = replace(settings, address="auto")
+        carried_out = partial(tune, manifest, recipe, folder.absolute(), settings_there, cache_dir=cache_dir.absolute())
+        return carry_out_there(settings.address, carried_out, {"progress": progress, "watch": watch})
     recipe = _with_sampler(recipe, progress)
     stages = _stages(recipe, settings.stage)
     for name in stages:
