@@ -78,6 +78,7 @@ def work(what: str, rank: int, size: int, folder: Path) -> None:
     )
     workers = Workers.of_process_group()
     if what in ("shared", "train"):
+        torch.set_num_threads(1)
         without_dropout()
         shared = {case: steps(case, workers, folder) for case in sys.argv[4:]} if what == "shared" else None
         torch.save(shared or train_all(workers, folder, *sys.argv[4:]), folder / f"{rank}.pt")

@@ -63,11 +63,15 @@ def test_an_address_that_does_not_answer_is_refused_before_anything_is_trained(t
     assert not (tmp_path / "out").exists()
 
 
-def erring(workers, progress, given):
-    """Counts its calls, and says no."""
-    with (given["folder"] / f"called-{workers.rank}").open("a") as stream:
-        stream.write("x")
-    raise given["error"]
+def erring():
+    """A training that counts its calls, and says no; made here, since workers can't import this module."""
+
+    def training(workers, progress, given):
+        with (given["folder"] / f"called-{workers.rank}").open("a") as stream:
+            stream.write("x")
+        raise given["error"]
+
+    return training
 
 
 @pytest.mark.slow
@@ -76,7 +80,7 @@ def test_what_would_come_again_is_not_tried_again(tmp_path, error):
     pytest.importorskip("ray")
     with pytest.raises(type(error), match=str(error.args[0])):
         together.train_together(
-            erring, {"folder": tmp_path, "error": error}, tmp_path / "books", together.Crew(2), Silent()
+            erring(), {"folder": tmp_path, "error": error}, tmp_path / "books", together.Crew(2), Silent()
         )
     assert max(len(path.read_text()) for path in tmp_path.glob("called-*")) == 1
     assert not (tmp_path / "books").exists()

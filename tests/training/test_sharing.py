@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).parents[1] / "gloo_workers.py"
 
 def work(what, size, folder, *more):
     command = [sys.executable, str(SCRIPT), what, str(size), str(folder), *more]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(size)]
 

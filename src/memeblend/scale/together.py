@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -133,27 +134,13 @@ def _tried(config: dict[str, Any], storage: Path, num_workers: int) -> str | Non
     Raises:
         MemeblendError: what the training raised.
     """
-    import ray
     from ray.exceptions import RayError
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    class Trainer(TorchTrainer):
-        def _register_sigint_handler(self, controller: Any) -> None:
-            """Ctrl-C ends the command and with it the session; Ray's own handler would stay when the training ends."""
-
-    trainer = Trainer(
-        _work,
-        train_loop_config=config,
-        torch_config=TorchConfig(timeout_s=_LONGEST_WAIT),
-        scaling_config=ScalingConfig(
-            num_workers=num_workers, use_gpu=ray.cluster_resources().get("GPU", 0) >= num_workers
-        ),
-        run_config=RunConfig(name="workers", storage_path=str(storage)),
-    )
     try:
-        trainer.fit()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of its own settings
+            _trainer(config, storage, num_workers).fit()
     except (TrainingFailedError, RayError) as error:
         failures = list(getattr(error, "worker_failures", {}).values())
         raised = [one._base_exc for one in failures if hasattr(one, "_base_exc")]
@@ -169,6 +156,31 @@ def _tried(config: dict[str, Any], storage: Path, num_workers: int) -> str | Non
         reason = str((raised or [error])[0]).strip().splitlines() or [type(error).__name__]
         return reason[-1]
     return None
+
+
+def _trainer(config: dict[str, Any], storage: Path, num_workers: int) -> Any:
+    import ray
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    class Trainer(TorchTrainer):
+        def _register_sigint_handler(self, controller: Any) -> None:
+            """Ctrl-C ends the command and with it the session; Ray's own handler would stay when the training ends."""
+
+    class Config(TorchConfig):
+        @property
+        def backend_cls(self) -> Any:
+            # transformers takes the first GPU that it sees, so each worker is to see its own alone.
+            return type("OwnGpu", (super().backend_cls,), {"share_cuda_visible_devices": False})
+
+    has_gpus = ray.cluster_resources().get("GPU", 0) >= num_workers
+    return Trainer(
+        _work,
+        train_loop_config=config,
+        torch_config=Config(timeout_s=_LONGEST_WAIT),
+        scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=has_gpus),
+        run_config=RunConfig(name="workers", storage_path=str(storage)),
+    )
 
 
 def _work(config: dict[str, Any]) -> None:
