@@ -156,7 +156,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 def fingerprint_of(manifests: Sequence[Manifest], settings: Pretraining) -> str:
     """Digest of the memes, the settings and what is started from; not of how many workers there are."""
-    folders = [source for source in (settings.pair.text, settings.pair.image) if Path(source).is_dir()]
+    folders = [source for source in (settings.pair.text, settings.pair.image) if source and Path(source).is_dir()]
     files = [encoder_fingerprint(source) for source in (settings.encoder, *(Encoder(source=one) for one in folders))]
     return digest(_FORMAT, settings.model_dump(mode="json"), [one.fingerprint for one in manifests], files)
 
