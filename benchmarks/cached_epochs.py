@@ -21,10 +21,10 @@ from memeblend.models import build_model
 from memeblend.models.config import MemeConfig
 from memeblend.recipe import load_recipe
 from memeblend.recipe.parts import CrossEntropy
+from memeblend.training.batches import MemeDataset
 from memeblend.training.encoder import load_encoder
 from memeblend.training.objective import make_objective
 from memeblend.training.preprocessing import Memes
-from memeblend.training.trainer import MemeDataset
 
 NUM_MEMES, PAIRS = 600, 5
 

@@ -25,11 +25,12 @@ from memeblend.candidates.making import make_candidate, plan
 from memeblend.data.manifest import Manifest
 from memeblend.data.sample import sample_manifest
 from memeblend.recipe import Recipe
+from memeblend.training.batches import BatchedDataset, LengthBatches
 from memeblend.training.encoder import make_preprocessor
 from memeblend.training.objective import Objective
 from memeblend.training.preprocessing import Memes, prepare
 from memeblend.training.progress import Silent
-from memeblend.training.trainer import BatchedDataset, LengthBatches, mean_score
+from memeblend.training.trainer import mean_score
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from memeblend.models.config import MemeConfig, StatesType
 from memeblend.models.factory import ModelKind
 from memeblend.recipe import load_recipe
 from memeblend.recipe.parts import CrossEntropy
+from memeblend.training.batches import MemeDataset
 from memeblend.training.encoder import load_encoder
 from memeblend.training.features import state_dataset, without_encoders
 from memeblend.training.objective import make_objective
-from memeblend.training.trainer import MemeDataset
 
 KINDS: dict[str, tuple[ModelKind, tuple[str, ...]]] = {
     "image_head": ("image", ("image",)),  # an MLP on the pooled state

@@ -20,13 +20,14 @@ from memeblend.recipe.candidates import NeuralCandidate
 from memeblend.recipe.parts import CrossEntropy, Encoder, Focal, TinyEncoder, Training
 from memeblend.run import claim
 from memeblend.run.work import Work, begin
+from memeblend.training.batches import MemeDataset
 from memeblend.training.blending import Blending, GradientModulation
 from memeblend.training.encoder import load_encoder
 from memeblend.training.features import state_dataset, without_encoders
 from memeblend.training.objective import make_objective
 from memeblend.training.preprocessing import Memes, Preprocessor
 from memeblend.training.progress import Silent
-from memeblend.training.trainer import MemeDataset, TrainJob, _trainer
+from memeblend.training.trainer import TrainJob, _trainer
 from memeblend.training.workers import Workers
 
 TASKS = (LabelTask("mood", "binary", ("bad", "good")), LabelTask("topic", "nominal", ("cat", "dog", "tax")))

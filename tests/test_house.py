@@ -54,7 +54,8 @@ MAY_IMPORT = {
     "precedents": {"data", "training", "candidates", "model"},
     "redteam": {"recipe", "data", "evaluation", "training", "predictions", "model", "report", "policy"},
     "scale": {
-        "ray_session", "ray_client", "recipe", "data", "training", "candidates", "run", "predictions", "policy", "model",
+        "ray_session", "ray_client", "recipe", "data", "training", "candidates", "run", "predictions", "policy",
+        "model",
         "onnx_engine",
     },
     "cli": {

@@ -13,11 +13,12 @@ from memeblend.models.config import MemeConfig
 from memeblend.models.tokenizer import train_tokenizer
 from memeblend.recipe.parts import CrossEntropy, Encoder, TinyEncoder
 from memeblend.training import features as features_module
+from memeblend.training.batches import MemeDataset
 from memeblend.training.encoder import load_encoder
 from memeblend.training.features import state_dataset, without_encoders
 from memeblend.training.objective import make_objective
 from memeblend.training.preprocessing import Memes, Preprocessor
-from memeblend.training.trainer import MemeDataset, predict_probabilities
+from memeblend.training.trainer import predict_probabilities
 
 TASKS = (LabelTask("mood", "binary", ("bad", "good")), LabelTask("topic", "nominal", ("cat", "dog", "tax")))
 TINY = TinyEncoder(

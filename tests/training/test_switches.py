@@ -22,11 +22,13 @@ from memeblend.models import build_model
 from memeblend.models.config import MemeConfig
 from memeblend.models.tokenizer import encode
 from memeblend.recipe.parts import CrossEntropy, Encoder, TinyEncoder, Training
+from memeblend.training.batches import MemeDataset
 from memeblend.training.encoder import load_encoder, make_preprocessor
 from memeblend.training.objective import make_objective
 from memeblend.training.preprocessing import Memes, Preprocessor
 from memeblend.training.progress import Silent
-from memeblend.training.trainer import MemeDataset, TrainJob, _Told, train
+from memeblend.training.trainer import TrainJob, train
+from memeblend.training.watching import Told
 
 
 @settings(deadline=None, max_examples=30)
@@ -73,7 +75,7 @@ def test_an_unpacked_lstm_is_torchs_own_on_all_tokens():
 def test_training_ends_before_its_schedule_does():
     for epoch, ends in ((1, False), (2, True)):
         control = TrainerControl()
-        told = _Told(lambda epoch, score: False, Training(num_epochs=2, schedule_epochs=5))
+        told = Told(lambda epoch, score: False, Training(num_epochs=2, schedule_epochs=5))
         told.on_evaluate(None, TrainerState(epoch=epoch), control, metrics={"eval_weighted_f1": 0.5})
         assert control.should_training_stop is ends
 

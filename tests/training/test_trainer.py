@@ -15,19 +15,12 @@ from memeblend.models.config import MemeConfig
 from memeblend.models.tokenizer import train_tokenizer
 from memeblend.recipe.parts import CrossEntropy, Encoder, Focal, TinyEncoder, Training
 from memeblend.training import trainer as trainer_module
+from memeblend.training.batches import LengthBatches, MemeDataset
 from memeblend.training.encoder import load_encoder
 from memeblend.training.objective import balanced_class_weights, make_objective
 from memeblend.training.preprocessing import Memes, Preprocessor
 from memeblend.training.progress import Silent
-from memeblend.training.trainer import (
-    LengthBatches,
-    MemeDataset,
-    TrainJob,
-    last_checkpoint,
-    mean_score,
-    predict_probabilities,
-    train,
-)
+from memeblend.training.trainer import TrainJob, last_checkpoint, mean_score, predict_probabilities, train
 
 TASKS = (LabelTask("mood", "binary", ("bad", "good")), LabelTask("topic", "nominal", ("cat", "dog", "tax")))
 ENCODER = Encoder(

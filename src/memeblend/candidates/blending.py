@@ -12,10 +12,11 @@ from memeblend.files import digest
 from memeblend.losses import uniform_weights
 from memeblend.models.base import EncoderModel
 from memeblend.recipe.candidates import AlignCandidate, FusionCandidate
+from memeblend.training.batches import BatchedDataset
 from memeblend.training.blending import GradientModulation, ModalityDropout
 from memeblend.training.estimating import EstimatedBlending, Estimator
 from memeblend.training.holding import Batched, Parts, hold_out
-from memeblend.training.trainer import BatchedDataset, TrainJob
+from memeblend.training.trainer import TrainJob
 
 BlendedSpec = FusionCandidate | AlignCandidate
 _BRANCHES = ("text", "image", "fused")

@@ -33,12 +33,13 @@ from memeblend.models.base import EncoderModel
 from memeblend.models.config import MemeConfig
 from memeblend.models.lora import Adapters
 from memeblend.recipe.candidates import AlignCandidate, FusionCandidate, ImageCandidate, TextCandidate
+from memeblend.training.batches import BatchedDataset, MemeDataset
 from memeblend.training.encoder import load_encoder
 from memeblend.training.features import state_dataset, without_encoders
 from memeblend.training.objective import make_objective
 from memeblend.training.preprocessing import Memes
 from memeblend.training.progress import Progress
-from memeblend.training.trainer import BatchedDataset, MemeDataset, TrainJob, predict_probabilities, train
+from memeblend.training.trainer import TrainJob, predict_probabilities, train
 
 
 class Neural(Candidate):

@@ -30,9 +30,10 @@ from memeblend.recipe.candidates import (
     TextCandidate,
     stem,
 )
+from memeblend.training.batches import MemeDataset
 from memeblend.training.encoder import TINY, load_encoder
 from memeblend.training.preprocessing import Preprocessor
-from memeblend.training.trainer import MemeDataset, mean_score, predict_probabilities
+from memeblend.training.trainer import mean_score, predict_probabilities
 
 NeuralSpec = TextCandidate | ImageCandidate | FusionCandidate | AlignCandidate
 NEURAL_FILE = "neural.json"

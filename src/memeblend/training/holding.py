@@ -16,7 +16,7 @@ from memeblend.data.splits import choose_groups
 from memeblend.errors import Problem, TrainingError
 from memeblend.labels import MISSING, LabelTask
 from memeblend.models.base import EncoderModel
-from memeblend.training.trainer import BatchedDataset
+from memeblend.training.batches import BatchedDataset
 
 _FEWEST = 5
 """Labelled memes that each label task needs in each part."""

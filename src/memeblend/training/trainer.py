@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
@@ -32,100 +31,19 @@ from transformers.integrations.integration_utils import is_mlflow_available, is_
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from memeblend.evaluation.metrics import scores
-from memeblend.files import digest, replacing
+from memeblend.files import digest
 from memeblend.labels import MISSING, LabelTask
 from memeblend.recipe.parts import Training
+from memeblend.training.batches import BatchedDataset, LengthBatches
 from memeblend.training.blending import Blending
 from memeblend.training.objective import Objective
-from memeblend.training.preprocessing import Memes
 from memeblend.training.progress import Progress
 from memeblend.training.sharing import num_encoded, shared_collate, whole_logits
+from memeblend.training.watching import Steps, Told, Watch
 from memeblend.training.workers import ALONE, Workers
 
 _STATE = "trainer_state.json"
 _CHECKPOINT_FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
-_CHUNK = 8  # batches that are sorted by length together: little padding, still well mixed
-
-
-class BatchedDataset(Protocol):
-    """Memes that can be trained on and predicted; an item is its row number, a batch is built from rows at once."""
-
-    @property
-    def labels(self) -> Tensor:
-        """Class indices [num_memes, num_label_tasks], -1 where missing."""
-
-    def __len__(self) -> int:
-        """Number of memes."""
-
-    def __getitem__(self, row: int) -> int:
-        """The row itself: `collate` builds a batch from rows."""
-
-    def collate(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """What the model's `forward` takes for some rows, and "labels" [B, num_label_tasks]."""
-
-    def lengths(self) -> NDArray[np.int64]:
-        """Cost of each meme, by which neighbours in a batch are chosen; any unit."""
-
-
-class MemeDataset(Dataset[int]):
-    """Rows of memes with their labels; an item is its row number, a batch is built from rows at once."""
-
-    def __init__(
-        self, memes: Memes, labels: NDArray[np.int64], *, text: bool, image: bool, token_dropout: float = 0.0
-    ) -> None:
-        self.memes = memes
-        self.token_dropout = token_dropout
-        self.labels = torch.from_numpy(labels)  # [num_memes, num_label_tasks]
-        self.text = text
-        self.image = image
-
-    def __len__(self) -> int:
-        return len(self.memes)
-
-    def __getitem__(self, row: int) -> int:
-        return row
-
-    def collate(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """Model inputs and labels [B, num_label_tasks] of some rows."""
-        inputs = self.memes.batch(rows, text=self.text, image=self.image, token_dropout=self.token_dropout)
-        return inputs | {"labels": self.labels[torch.tensor(rows)]}
-
-    def lengths(self) -> NDArray[np.int64]:
-        """Cost of each meme in tokens; equal for all where only the image is read."""
-        if not self.text:
-            return np.zeros(len(self), dtype=np.int64)
-        return np.array([len(ids) for ids in self.memes.token_ids], dtype=np.int64)
-
-
-class LengthBatches(Sampler[int]):
-    """A random order in which neighbours that make up a batch have about the same length."""
-
-    def __init__(self, lengths: NDArray[np.int64], batch_size: int, seed: int) -> None:
-        self.lengths = lengths
-        self.batch_size = batch_size
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the Trainer; the order depends on (seed, epoch) alone."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        random = np.random.default_rng((self.seed, self.epoch))
-        order = random.permutation(len(self.lengths))
-        span = self.batch_size * _CHUNK
-        batches: list[NDArray[np.int64]] = []
-        for start in range(0, len(order), span):
-            chunk = order[start : start + span]
-            chunk = chunk[np.argsort(self.lengths[chunk], kind="stable")]
-            batches += [chunk[i : i + self.batch_size] for i in range(0, len(chunk), self.batch_size)]
-        # A last, smaller batch must stay last: the loader cuts the flat order every batch_size memes.
-        rest = [batches.pop()] if len(batches[-1]) < self.batch_size else []
-        mixed = [batches[i] for i in random.permutation(len(batches))] + rest
-        return iter(np.concatenate(mixed).tolist())
 
 
 @torch.inference_mode()
@@ -257,70 +175,6 @@ class _Blend(TrainerCallback):
             self.trainer.log(found)
 
 
-class _Steps(TrainerCallback):
-    """Tells the progress."""
-
-    def __init__(self, progress: Progress, label: str) -> None:
-        self.progress = progress
-        self.label = label
-        self.note = ""
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.progress.start(self.label, state.max_steps)
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.progress.advance(state.global_step, self.note)
-
-
-class Watch(_Steps):
-    """Tells the progress, and keeps the metrics file equal to the Trainer's log."""
-
-    def __init__(self, progress: Progress, label: str, metrics_file: Path, metric: str) -> None:
-        super().__init__(progress, label)
-        self.metrics_file = metrics_file
-        self.metric = metric
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        super().on_train_begin(args, state, control, **kwargs)
-        self._write(state)
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if state.log_history:
-            last = state.log_history[-1]
-            self.note = self.remark(last, state) or self.note
-            if any(key.startswith("blend_weight/") for key in last):
-                self.progress.start(self.label, state.max_steps)  # the estimate had begun work of its own
-        self._write(state)
-
-    def remark(self, entry: dict[str, float], state: TrainerState) -> str:
-        """What the progress says after an entry of the log; "" for nothing new."""
-        score = entry.get(f"eval_{self.metric}")
-        return "" if score is None else f"epoch {state.epoch or 0:.0f}, {self.metric} {score:.3f} on select"
-
-    def _write(self, state: TrainerState) -> None:
-        # Rewritten whole from the Trainer's own log, so that a resumed run has each line once.
-        with replacing(self.metrics_file) as temporary:
-            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in state.log_history), encoding="utf-8")
-
-
-class _Told(TrainerCallback):
-    """Tells of each epoch's metric, and ends the training where it is told to or after its last epoch."""
-
-    def __init__(self, told: Callable[[int, float], bool], settings: Training) -> None:
-        self.told = told
-        self.metric = settings.metric
-        self.last = settings.num_epochs
-
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        epoch = round(state.epoch or 0)
-        if self.told(epoch, kwargs["metrics"][f"eval_{self.metric}"]) or epoch >= self.last:
-            control.should_training_stop = True
-
-
 @dataclass(frozen=True)
 class TrainJob:
     """Everything that training one model needs.
@@ -364,7 +218,7 @@ def train(model: PreTrainedModel, job: TrainJob) -> None:
     if workers.is_first:
         callbacks += [
             Watch(job.progress, job.label, job.folder / "metrics.jsonl", settings.metric),
-            _Told(job.told, settings),
+            Told(job.told, settings),
         ]
         if settings.patience:
             callbacks.append(EarlyStoppingCallback(settings.patience))
@@ -395,7 +249,7 @@ def train(model: PreTrainedModel, job: TrainJob) -> None:
 def train_alone(model: PreTrainedModel, job: TrainJob) -> None:
     """Train a model in place for all epochs of a job: nothing is selected, kept or gone on with."""
     silent = {"eval_strategy": "no", "save_strategy": "no", "logging_strategy": "no", "report_to": []}
-    _trainer(model, job, [_Steps(job.progress, job.label)], **silent).train()
+    _trainer(model, job, [Steps(job.progress, job.label)], **silent).train()
 
 
 def _trainer(

@@ -29,7 +29,8 @@ from memeblend.training.contrastive.pairs import PairBatches, PairDataset
 from memeblend.training.contrastive.stepping import PairObjective, backward
 from memeblend.training.contrastive.validation import Validation
 from memeblend.training.progress import Progress
-from memeblend.training.trainer import Watch, has_bf16, last_checkpoint
+from memeblend.training.trainer import has_bf16, last_checkpoint
+from memeblend.training.watching import Watch
 from memeblend.training.workers import ALONE, Workers
 
 _ADAM_BETA2, _ADAM_EPSILON = 0.98, 1e-6  # CLIP's
