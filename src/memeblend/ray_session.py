@@ -33,6 +33,7 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_V2_ENABLED": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # results are kept as our own files
+    "RAY_AIR_NEW_OUTPUT": "0",  # Ray Tune's newer one writes on standard output though it is told to be silent
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the command and with it the session
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "OMP_WAIT_POLICY": "passive",
