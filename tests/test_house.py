@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from importlib import resources
 from pathlib import Path
 
@@ -123,3 +124,9 @@ def test_importing_is_cheap(module):
 def test_every_package_and_module_says_what_it_holds():
     for _, path in modules():
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+def test_test_files_have_names_of_their_own():
+    """pytest imports them by name alone: the second of two would end the whole run."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, times in names.items() if times > 1] == []
