@@ -13,10 +13,11 @@ import os
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -83,6 +84,8 @@ def ray_session(num_workers: int, address: str = "") -> Iterator[None]:
             return
         _read_environment_anew()
         folder = None
+        internals = _private_worker()
+        told, internals._worker_logs_enabled = getattr(internals, "_worker_logs_enabled", True), False
         try:
             if address:
                 _join(address)
@@ -91,9 +94,12 @@ def ray_session(num_workers: int, address: str = "") -> Iterator[None]:
                 short = tempfile.gettempdir() if len(tempfile.gettempdir()) <= _LONGEST_FOLDER else "/tmp"
                 folder = tempfile.mkdtemp(prefix="mb", dir=short)
                 _start(num_workers, folder)
-            yield
+            # Ray prints what it says of workers that died, and standard output is for results.
+            with redirect_stdout(sys.stderr):
+                yield
         finally:
             ray.shutdown()
+            internals._worker_logs_enabled = told
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -115,6 +121,12 @@ def check_room(num_workers: int) -> None:
             f"The cluster has {cores} CPU core(s) for {num_workers} worker(s), which need one each.",
             fix="Ask for fewer workers, or have its machines join before.",
         )
+
+
+def _private_worker() -> Any:
+    """Where Ray says whether it writes about dead workers, on standard output, where results belong; `log_to_driver`
+    has no say in that."""
+    return importlib.import_module("ray._private.worker")
 
 
 def _read_environment_anew() -> None:

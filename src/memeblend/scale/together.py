@@ -142,8 +142,9 @@ def _tried(config: dict[str, Any], storage: Path, num_workers: int) -> str | Non
             warnings.simplefilter("ignore")  # it warns of its own settings
             _trainer(config, storage, num_workers).fit()
     except (TrainingFailedError, RayError) as error:
-        failures = list(getattr(error, "worker_failures", {}).values())
-        raised = [one._base_exc for one in failures if hasattr(one, "_base_exc")]
+        # What a worker raised comes as it is or wrapped, depending on when Ray heard of it; a death is Ray's own error.
+        failures = [getattr(one, "_base_exc", one) for one in getattr(error, "worker_failures", {}).values()]
+        raised = [one for one in failures if not type(one).__module__.startswith("ray.")]
         has_died = len(raised) < len(failures)
         # A worker whose neighbour died raises a RuntimeError of torch's; any other error would come again.
         final = [one for one in raised if isinstance(one, MemeblendError)]
