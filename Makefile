@@ -7,6 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 .PHONY: demo test test-slow test-browser check format smoke bench bench-scale pretrain-embedded clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): some hundred MB, a few minutes ..."
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) --upgrade pip  # Python 3.11 brings one that does not know dependency groups
 	$(INSTALL) --editable .

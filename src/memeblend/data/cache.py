@@ -61,7 +61,7 @@ def cached_images(
         raise ImageError(
             f"{len(problems)} image(s) can't be decoded.",
             problems=problems,
-            fix="Repair these images, or read with skip_bad (--skip-bad), which drops their memes.",
+            fix="Repair these images, or leave their memes out (`fit` does with --skip-bad, in Python skip_bad).",
         )
     return cache.gather(manifest.image_digests())
 

@@ -26,7 +26,16 @@ from memeblend.model.folder import FILE as MODEL_FILE
 from memeblend.onnx_engine.checking import TOLERANCE, compare, random_memes
 from memeblend.onnx_engine.classifier import OnnxClassifier
 from memeblend.onnx_engine.folder import FILE, FORMAT, TOKENIZER, GraphFile, MemberFiles
-from memeblend.onnx_engine.graphs import OPSET, ClipState, GridLogits, Logits, PooledStates, quantize, write_graph
+from memeblend.onnx_engine.graphs import (
+    OPSET,
+    ClipState,
+    GridLogits,
+    Logits,
+    PooledStates,
+    check_packages,
+    quantize,
+    write_graph,
+)
 from memeblend.training.preprocessing import prepare
 from memeblend.training.progress import Progress, Silent
 
@@ -62,6 +71,7 @@ def export_onnx(
         MissingExtraError: a package of the extra `export` is not installed.
         OutputError: the folder can't be written; what was there before is untouched.
     """
+    check_packages()
     watch = progress or Silent()
     source = model_folder(model)
     state = read_state(source)

@@ -156,7 +156,7 @@ def write_graph(module: nn.Module, path: Path, *, text: bool, image_size: int, n
         MissingExtraError: onnx or onnxscript is not installed.
         ModelError: torch can't express it in ONNX.
     """
-    _check_packages()
+    check_packages()
     inputs: dict[str, Tensor] = {}
     sizes: dict[str, dict[int, str]] = {}
     if text:
@@ -198,7 +198,12 @@ def _exportable(module: nn.Module) -> nn.Module:
     return copied
 
 
-def _check_packages() -> None:
+def check_packages() -> None:
+    """Refuse to begin without what exporting needs.
+
+    Raises:
+        MissingExtraError: onnx or onnxscript is not installed.
+    """
     for package in ("onnx", "onnxscript"):
         try:
             __import__(package)
@@ -228,7 +233,7 @@ def quantize(paths: Sequence[Path]) -> None:
     Raises:
         MissingExtraError: onnxruntime or onnx is not installed.
     """
-    _check_packages()
+    check_packages()
     try:
         from onnxruntime.quantization import QuantType, quantize_dynamic
     except ImportError as error:

@@ -13,6 +13,7 @@ export function startMeme({ model, state }) {
   let file = null;
   let picture = null;
   let turn = 0; // answers that come after the meme was changed are dropped
+  let reading = null; // of the text in the image; who asks without a text waits for it
 
   const say = (words, bad = false) => {
     status.className = bad ? "notice bad" : "quiet";
@@ -57,7 +58,7 @@ export function startMeme({ model, state }) {
     else text.value = "";
     noteText();
     say(picture ? "Ask the model when the text is right." : "This browser can't show the file; the server may still read it.");
-    if (words === null && state.ocr) await readText();
+    if (words === null && state.ocr) await (reading = readText());
   }
 
   async function readText() {
@@ -79,9 +80,10 @@ export function startMeme({ model, state }) {
   const meme = async () => ({ text: text.value, image: file ? await dataUri(file) : null });
 
   async function predict() {
+    byId("ask").disabled = true;
+    if (!text.value) await reading;
     forget();
     const mine = turn;
-    byId("ask").disabled = true;
     say("Asking …");
     try {
       const said = await ask("/v1/predict", { body: { memes: [await meme()] } });
