@@ -130,6 +130,22 @@ def test_text_that_the_server_reads_is_filled_in_but_overwrites_nothing(page, ad
         assert page.input_value("#meme-text") == (typed or "a lovely thinq")
 
 
+def test_who_asks_before_the_text_is_read_waits_for_it(page, address, fitted):
+    with_state(page, ocr=True)
+    held, asked = [], []
+    page.route("**/ui/read-text", lambda route: held.append(route))  # noqa: PLW0108
+    page.on("request", lambda one: asked.append(one.post_data_json) if "/v1/predict" in one.url else None)
+    opened(page, address)
+    give(page, "#meme-file", "0.png", fitted.image(0))
+    page.wait_for_selector("#meme-status:has-text('Reading')")
+    page.click("#ask")
+    page.wait_for_timeout(300)
+    assert not asked
+    held.pop().fulfill(json={"text": "a lovely thing", "lines": [{"text": "a lovely thing", "confidence": 0.99}]})
+    page.wait_for_selector("#label-tasks")
+    assert [one["memes"][0]["text"] for one in asked] == ["a lovely thing"]
+
+
 def test_an_engine_that_cannot_explain_offers_no_explanation(page, address, fitted):
     with_state(page, explain=False, gradients=False)
     opened(page, address)
