@@ -13,11 +13,10 @@ import os
 import secrets
 import shutil
 import socket
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -94,9 +93,7 @@ def ray_session(num_workers: int, address: str = "") -> Iterator[None]:
                 short = tempfile.gettempdir() if len(tempfile.gettempdir()) <= _LONGEST_FOLDER else "/tmp"
                 folder = tempfile.mkdtemp(prefix="mb", dir=short)
                 _start(num_workers, folder)
-            # Ray prints what it says of workers that died, and standard output is for results.
-            with redirect_stdout(sys.stderr):
-                yield
+            yield
         finally:
             ray.shutdown()
             internals._worker_logs_enabled = told

@@ -55,23 +55,30 @@ def command(data, out, *more):
     ]
 
 
-def processes_of(words):
-    """Ids of processes whose command lines hold some words."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if words in line:
-            found.append(int(path.parent.name))
-    return found
-
-
 def children_of(pid):
     import psutil
 
     return psutil.Process(pid).children(recursive=True)
+
+
+def line_of(process):
+    """A process's command line; "" where it has ended meanwhile."""
+    import psutil
+
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def is_running(process):
+    """Whether it is; one that has ended and that nobody has asked about yet is not."""
+    import psutil
+
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def wait_for(condition, seconds=600):
@@ -91,7 +98,7 @@ def test_a_killed_worker_is_started_again_and_goes_on(data, tmp_path):
     out = tmp_path / "run"
     with subprocess.Popen(command(data, out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as driver:
         wait_for(lambda: epochs_of(out, "000") >= 5 or driver.poll() is not None)
-        workers = [one for one in children_of(driver.pid) if "ImplicitFunc" in " ".join(one.cmdline())]
+        workers = [one for one in children_of(driver.pid) if "ImplicitFunc" in line_of(one)]
         assert workers
         for worker in workers:
             worker.kill()
@@ -106,10 +113,10 @@ def test_a_killed_driver_leaves_nothing_running_and_is_gone_on_with(data, tmp_pa
     out = tmp_path / "run"
     with subprocess.Popen(command(data, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
         wait_for(lambda: epochs_of(out, "001") >= 3)
-        started = [one.pid for one in children_of(driver.pid)]
+        started = children_of(driver.pid)
         driver.send_signal(signal.SIGKILL)
         driver.wait()
-    wait_for(lambda: not [pid for pid in started if (Path("/proc") / str(pid)).exists()], 60)
+    wait_for(lambda: not [one for one in started if is_running(one)], 240)  # Ray's own take a minute to notice
     result = out / "tune" / "fusion" / "trials" / "000" / "result.json"
     before = result.stat().st_mtime_ns
     done = subprocess.run(command(data, out, "--resume"), capture_output=True, text=True, timeout=600, check=False)
