@@ -5,20 +5,13 @@ import subprocess
 import sys
 
 import pytest
-from typer.testing import CliRunner
 
 from builders import write_csv
-from memeblend.cli.app import app
+from calling import call
 from small_runs import SMALL, small_data, small_rows
 
 COMMANDS = ("demo", "doctor", "fit", "evaluate", "predict", "report", "recipes")
 OPTIONS = ["--recipe", str(SMALL)]
-
-
-def call(*arguments, code=0):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == code, result.stdout + result.stderr + repr(result.exception)
-    return result
 
 
 def as_json(result):

@@ -1,12 +1,14 @@
 """`memeblend ensemble`: look, choose anew, take in a candidate from outside; as a user or a program calls them."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+import calling
 from memeblend.cli.app import app
 from memeblend.decisions import DecisionSettings, fit_rule
 from memeblend.ensemble.combining import combine
@@ -14,11 +16,7 @@ from memeblend.model import MemeClassifier
 from memeblend.run import Run
 from small_runs import SMALL, small_data
 
-
-def call(*arguments, code=0):
-    result = CliRunner().invoke(app, ["ensemble", *map(str, arguments)])
-    assert result.exit_code == code, result.stdout + result.stderr + repr(result.exception)
-    return result
+call = partial(calling.call, "ensemble")
 
 
 @pytest.fixture(scope="module")

@@ -4,21 +4,14 @@ import csv
 import json
 
 import pytest
-from typer.testing import CliRunner
 
+from calling import call
 from made_up_ocr import MadeUpEngine, install
 from memeblend import MemeClassifier
-from memeblend.cli.app import app
 from memeblend.data.manifest import Manifest
 from small_runs import small_data, small_recipe
 
 WORDS = "an awful day"
-
-
-def call(*arguments, code=0):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == code, result.stdout + result.stderr + repr(result.exception)
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -4,22 +4,15 @@ import json
 
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
+from calling import call
 from memeblend import MemeClassifier
-from memeblend.cli.app import app
 from memeblend.cli.policy import read_costs
 from memeblend.errors import PolicyError
 from memeblend.policy import Costs
 from small_runs import small_data, small_recipe
 
 COST = "mood=false_alarm:1,miss:5,review:0.3"
-
-
-def call(*arguments, code=0):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == code, result.stdout + result.stderr + repr(result.exception)
-    return result
 
 
 @pytest.fixture(scope="module")

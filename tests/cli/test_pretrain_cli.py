@@ -1,12 +1,12 @@
 """`memeblend pretrain`, as a user or a program calls it."""
 
 import json
+from functools import partial
 
 import pytest
-from typer.testing import CliRunner
 
+import calling
 from builders import write_csv
-from memeblend.cli.app import app
 from small_runs import small_rows
 
 SETTINGS = [
@@ -25,10 +25,7 @@ SETTINGS = [
 ]
 
 
-def call(*arguments, code=0):
-    result = CliRunner().invoke(app, ["pretrain", *(str(argument) for argument in arguments)])
-    assert result.exit_code == code, result.stdout + result.stderr + repr(result.exception)
-    return result
+call = partial(calling.call, "pretrain")
 
 
 def options(*extra):

@@ -1,21 +1,18 @@
 """`memeblend redteam` as a person and as CI call it."""
 
 import json
+from functools import partial
 
 import pytest
-from typer.testing import CliRunner
 
+import calling
 from memeblend import MemeClassifier
-from memeblend.cli.app import app
 from small_runs import small_data, small_recipe
 
 QUICK = ("--only", "leetspeak,jpeg,names", "--severities", "3")
 
 
-def call(*arguments, code=0):
-    result = CliRunner().invoke(app, ["redteam", *(str(argument) for argument in arguments)])
-    assert result.exit_code == code, result.stdout + result.stderr + repr(result.exception)
-    return result
+call = partial(calling.call, "redteam")
 
 
 @pytest.fixture(scope="module")

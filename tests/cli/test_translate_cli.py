@@ -4,18 +4,11 @@ import json
 
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
 from builders import write_csv, write_memotion1
+from calling import call
 from made_up_translation import MadeUpEngine, SmallMarian
-from memeblend.cli.app import app
 from memeblend.data.manifest import Manifest
-
-
-def call(*arguments, code=0):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == code, result.stdout + result.stderr + repr(result.exception)
-    return result
 
 
 @pytest.fixture(autouse=True)

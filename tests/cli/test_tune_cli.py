@@ -3,17 +3,10 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
 
-from memeblend.cli.app import app
+from calling import call
 from memeblend.recipe import load_recipe
 from small_runs import SMALL, small_data
-
-
-def call(*arguments, code=0):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == code, result.stdout + result.stderr + repr(result.exception)
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import typer
 from memeblend.cli.ensemble import ensemble_app
 from memeblend.cli.guard import guarded
 from memeblend.cli.ocr import ocr as ocr_command
+from memeblend.cli.options import AddressOption, ColumnOption, JsonOption, OutsideOption, ReaderOption, WorkersOption
 from memeblend.cli.policy import policy as policy_command
 from memeblend.cli.precedents import precedents_app
 from memeblend.cli.prepare import prepare, stats
@@ -21,7 +22,6 @@ from memeblend.cli.reproduce import reproduce
 from memeblend.cli.serve import serve
 from memeblend.cli.translate import translate
 from memeblend.cli.tune import tune
-from memeblend.data.sets import READER_NAMES
 
 app = typer.Typer(
     name="memeblend",
@@ -37,18 +37,6 @@ app.add_typer(precedents_app, name="precedents")
 
 DataArgument = Annotated[Path, typer.Argument(help="A table (.csv, .tsv, .jsonl, .parquet) or a data-set folder.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on in it.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
-ReaderOption = Annotated[str, typer.Option("--reader", help=f"Layout of a data-set folder: {', '.join(READER_NAMES)}.")]
-ColumnOption = Annotated[
-    list[str], typer.Option("--column", help="Which column is which, for example image=img_file. May be repeated.")
-]
-WorkersOption = Annotated[
-    int, typer.Option("--num-workers", min=0, help="Processes of Ray that work (extra ray); 0 works in this one.")
-]
-AddressOption = Annotated[
-    str, typer.Option("--address", help="A running Ray cluster: auto, HOST:PORT or ray://HOST:PORT.")
-]
-OutsideOption = Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the folder of the data.")]
 
 
 @app.command()

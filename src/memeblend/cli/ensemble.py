@@ -12,13 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from memeblend.cli.guard import guarded
+from memeblend.cli.options import JsonOption
 from memeblend.cli.output import Bars, messages, print_json, quiet_libraries, results
 
 ensemble_app = typer.Typer(
     no_args_is_help=True, help="A finished run's ensembles: show, choose anew, add a candidate. Nothing is trained."
 )
 RunArgument = Annotated[Path, typer.Argument(help="A run that has finished.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
 
 
 @ensemble_app.command()

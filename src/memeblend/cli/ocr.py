@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from memeblend.cli.guard import guarded
+from memeblend.cli.options import ColumnOption, JsonOption, OutsideOption, ReaderOption
 from memeblend.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -208,14 +209,10 @@ def ocr(
     again: Annotated[
         bool, typer.Option("--again", help="Read memes that have a text as well, and replace it.")
     ] = False,
-    reader: Annotated[str, typer.Option("--reader", help="Layout of a data-set folder.")] = "",
-    column: Annotated[
-        list[str], typer.Option("--column", help="Which column is which, for example image=img_file. May be repeated.")
-    ] = [],  # noqa: B006 (Typer copies it)
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Let image paths leave the folder of the data.")
-    ] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+    reader: ReaderOption = "",
+    column: ColumnOption = [],  # noqa: B006 (Typer copies it)
+    allow_outside: OutsideOption = False,
+    json_output: JsonOption = False,
 ) -> None:
     """Read the text in memes' images; what was read before is not read again."""
     request = OcrRequest(inputs, out, engine, min_confidence, keep_watermarks, again, reader, column, allow_outside)

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from memeblend.cli.guard import guarded
+from memeblend.cli.options import JsonOption
 from memeblend.errors import PolicyError, Problem
 
 if TYPE_CHECKING:
@@ -197,9 +198,7 @@ def policy(
     policy_file: Annotated[
         Path | None, typer.Option("--policy", help="Show what this policy implies instead of fitting one.")
     ] = None,
-    json_output: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
-    ] = False,
+    json_output: JsonOption = False,
 ) -> None:
     """Decide by cost what is acted on, reviewed and passed, and see what that implies: queues, precision, recall."""
     request = PolicyRequest(model, policy_file, out, cost, coverage)

@@ -10,13 +10,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from memeblend.cli.guard import guarded
+from memeblend.cli.options import JsonOption
 from memeblend.cli.output import messages, print_json, quiet_libraries, results
 
 precedents_app = typer.Typer(
     no_args_is_help=True, help="The labelled memes that a model's knn members compare with: show, add, relabel, remove."
 )
 ModelArgument = Annotated[Path, typer.Argument(help="A model folder or a run.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
 
 
 @precedents_app.command()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memeblend.cli.guard import guarded
+from memeblend.cli.options import JsonOption, OutsideOption
 from memeblend.data.sets import COMPOSITE_NAMES, READER_NAMES
 
 if TYPE_CHECKING:
@@ -199,10 +200,6 @@ def class_tables(classes: Sequence[ClassCounts]) -> list[Table]:
     return list(tables.values())
 
 
-_JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
-_OUTSIDE = Annotated[bool, typer.Option("--allow-outside", help="Let image paths leave the folder of the data.")]
-
-
 def prepare(
     dataset: Annotated[
         str,
@@ -226,8 +223,8 @@ def prepare(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Drop bad rows and list them with reasons beside the manifest.")
     ] = False,
-    allow_outside: _OUTSIDE = False,
-    json_output: _JSON = False,
+    allow_outside: OutsideOption = False,
+    json_output: JsonOption = False,
 ) -> None:
     """Read a raw data set, or several as one of the paper's composites, and write its manifest."""
     request = PrepareRequest(dataset, raw, out, against, keep_leaks, skip_bad, allow_outside)
@@ -236,8 +233,8 @@ def prepare(
 
 def stats(
     manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST...", help="Tables or data-set folders.")],
-    allow_outside: _OUTSIDE = False,
-    json_output: _JSON = False,
+    allow_outside: OutsideOption = False,
+    json_output: JsonOption = False,
 ) -> None:
     """Print the paper's tables 1 and 2 (memes of each split, memes of each class) for what is there."""
     guarded(lambda: run_stats(manifests, allow_outside, json_output))

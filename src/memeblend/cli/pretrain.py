@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from memeblend.cli.guard import guarded
+from memeblend.cli.options import AddressOption, JsonOption, OutsideOption, ReaderOption, WorkersOption
 
 
 def pretrain(
@@ -23,19 +24,11 @@ def pretrain(
     ] = "",
     recipe: Annotated[Path | None, typer.Option("--recipe", help="TOML file with settings.")] = None,
     settings: Annotated[list[str], typer.Option("--set", help="One setting: dotted.key=value. May be repeated.")] = [],  # noqa: B006 (Typer copies it)
-    reader: Annotated[str, typer.Option("--reader", help="Layout of the data-set folders.")] = "",
-    num_workers: Annotated[
-        int, typer.Option("--num-workers", min=0, help="Processes of Ray that work (extra ray); 0 works in this one.")
-    ] = 0,
-    address: Annotated[
-        str, typer.Option("--address", help="A running Ray cluster: auto, HOST:PORT or ray://HOST:PORT.")
-    ] = "",
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Let image paths leave the folder of the data.")
-    ] = False,
-    json_output: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
-    ] = False,
+    reader: ReaderOption = "",
+    num_workers: WorkersOption = 0,
+    address: AddressOption = "",
+    allow_outside: OutsideOption = False,
+    json_output: JsonOption = False,
 ) -> None:
     """Pre-train an encoder on pairs of image and text, for `fit --set encoder.source=ENCODER`."""
     if source:

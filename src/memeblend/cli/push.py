@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from memeblend.cli.guard import guarded
+from memeblend.cli.options import JsonOption
 
 
 def run_push(model: Path, repo: str, public: bool, revision: str, message: str, json_output: bool) -> None:
@@ -43,9 +44,7 @@ def push(
     ] = False,
     revision: Annotated[str, typer.Option("--revision", help="Branch to commit to; the main one when left out.")] = "",
     message: Annotated[str, typer.Option("--message", help="Of the commit.")] = "Add a memeblend model",
-    json_output: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
-    ] = False,
+    json_output: JsonOption = False,
 ) -> None:
     """Send a model to the Hugging Face hub, with its card. A knn member takes the ids and labels of its memes along."""
     guarded(lambda: run_push(model, repo, public, revision, message, json_output))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memeblend.cli.guard import guarded
-from memeblend.data.sets import READER_NAMES
+from memeblend.cli.options import ColumnOption, JsonOption, OutsideOption, ReaderOption
 from memeblend.errors import MemeblendError
 
 if TYPE_CHECKING:
@@ -191,18 +191,10 @@ def redteam(
     only: Annotated[
         str, typer.Option("--only", help="Perturbations to try, for example leetspeak,jpeg,names.")
     ] = RedTeamRequest.only,
-    reader: Annotated[
-        str, typer.Option("--reader", help=f"Layout of a data-set folder: {', '.join(READER_NAMES)}.")
-    ] = "",
-    column: Annotated[
-        list[str], typer.Option("--column", help="Which column is which, for example image=img_file. May be repeated.")
-    ] = [],  # noqa: B006 (Typer copies it)
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Let image paths leave the folder of the data.")
-    ] = False,
-    json_output: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
-    ] = False,
+    reader: ReaderOption = "",
+    column: ColumnOption = [],  # noqa: B006 (Typer copies it)
+    allow_outside: OutsideOption = False,
+    json_output: JsonOption = False,
 ) -> None:
     """Change memes as OCR, misspellers, attackers and re-uploads do, and show which decisions flip."""
     request = RedTeamRequest(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from memeblend.cli.guard import guarded
+from memeblend.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,9 +34,7 @@ def reproduce(
     recipe: Annotated[
         str, typer.Option("--recipe", help="Another recipe than the paper's, for example memotion3-as-released.")
     ] = "",
-    json_output: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
-    ] = False,
+    json_output: JsonOption = False,
 ) -> None:
     """Prepare the paper's data sets, train all its stages, show its tables beside ours, and write the submission."""
     guarded(lambda: _run(name, data, out, encoder, limit, settings, recipe, json_output))

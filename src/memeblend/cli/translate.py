@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from memeblend.cli.guard import guarded
+from memeblend.cli.options import ColumnOption, JsonOption, OutsideOption, ReaderOption
 
 if TYPE_CHECKING:
     from memeblend.data.manifest import Manifest
@@ -280,14 +281,10 @@ def translate(
     stop_after: Annotated[
         int, typer.Option("--stop-after", min=1, help="Give up when so many requests fail in a row.")
     ] = TranslateRequest.stop_after,
-    reader: Annotated[str, typer.Option("--reader", help="Layout of a data-set folder.")] = "",
-    column: Annotated[
-        list[str], typer.Option("--column", help="Which column is which, for example image=img_file. May be repeated.")
-    ] = [],  # noqa: B006
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Let image paths leave the folder of the data.")
-    ] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+    reader: ReaderOption = "",
+    column: ColumnOption = [],  # noqa: B006
+    allow_outside: OutsideOption = False,
+    json_output: JsonOption = False,
 ) -> None:
     """Translate memes' texts to another language and back, as the paper does; nothing is translated twice."""
     request = TranslateRequest(

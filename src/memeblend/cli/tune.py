@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from memeblend.cli.guard import guarded
+from memeblend.cli.options import AddressOption, ColumnOption, JsonOption, OutsideOption, ReaderOption
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,17 +67,11 @@ def tune(
     num_workers: Annotated[
         int, typer.Option("--num-workers", min=0, help="Trials at a time, on Ray; 0 makes them here, one by one.")
     ] = 0,
-    address: Annotated[str, typer.Option("--address", help="A Ray cluster: auto, HOST:PORT or ray://HOST:PORT.")] = "",
-    reader: Annotated[str, typer.Option("--reader", help="Layout of a data-set folder.")] = "",
-    column: Annotated[
-        list[str], typer.Option("--column", help="Which column is which, for example image=img_file. May be repeated.")
-    ] = [],  # noqa: B006
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Let image paths leave the folder of the data.")
-    ] = False,
-    json_output: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
-    ] = False,
+    address: AddressOption = "",
+    reader: ReaderOption = "",
+    column: ColumnOption = [],  # noqa: B006
+    allow_outside: OutsideOption = False,
+    json_output: JsonOption = False,
 ) -> None:
     """Search fields of a recipe; the best two trials of a stage become its candidates "0" and "1"."""
     given = {"num_trials": num_trials, "sampler": sampler, "scheduler": scheduler}
