@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,26 @@ from memeblend.training.contrastive.work import fingerprint_of
 from memeblend.training.encoder import make_preprocessor
 from memeblend.training.progress import Progress
 from memeblend.training.stages import Stage
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where and with what a stage is carried out."""
+
+    recipe: Recipe
+    name: str
+    manifests: Sequence[Manifest]
+    run: Path
+    cache_dir: Path
+    progress: Progress
+    hands: Hands
+
+    @property
+    def folder(self) -> Path:
+        return stage_folder(self.run, self.name)
+
+    def say(self, text: str) -> None:
+        _say(self.progress, self.name, text)
 
 
 def train_stages(recipe: Recipe, folder: Path, *, cache_dir: Path, progress: Progress, hands: Hands = HERE) -> None:
@@ -54,12 +76,12 @@ def train_stages(recipe: Recipe, folder: Path, *, cache_dir: Path, progress: Pro
             check_needs(recipe.model_copy(update={"candidates": stage.candidates}))
         memes[name] = [_read(path, name, stage, progress) for path in stage.data]
     for name in training_order(recipe.pretraining, recipe.encoder.source):
-        stage, manifests = recipe.pretraining[name], memes[name]
-        place = stage_folder(folder, name)
+        stage = recipe.pretraining[name]
+        place = _Place(recipe, name, memes[name], folder.absolute(), cache_dir, progress, hands)
         if isinstance(stage, ContrastiveStage):
-            _contrast(recipe, stage, name, manifests, place, cache_dir, progress, hands)
+            _contrast(stage, place)
         else:
-            _classify(recipe, stage, name, manifests, place, cache_dir, progress, hands)
+            _classify(stage, place)
 
 
 def check_data(recipe: Recipe) -> None:
@@ -83,33 +105,27 @@ def check_data(recipe: Recipe) -> None:
 
 
 def _read(path: str, name: str, stage: ContrastiveStage | ClassifyStage, progress: Progress) -> Manifest:
-    def notify(line: str) -> None:
-        progress.say(f"pretraining {name}: {line}")
-
     label_tasks = None if isinstance(stage, ContrastiveStage) else ()
-    return Manifest.read(Path(path).expanduser(), label_tasks=label_tasks, notify=notify)
+    return Manifest.read(Path(path).expanduser(), label_tasks=label_tasks, notify=partial(_say, progress, name))
 
 
-def _contrast(
-    recipe: Recipe,
-    stage: ContrastiveStage,
-    name: str,
-    manifests: Sequence[Manifest],
-    place: Path,
-    cache_dir: Path,
-    progress: Progress,
-    hands: Hands,
-) -> None:
-    settings = contrastive_settings(recipe, stage, manifests, place.parents[1])
+def _say(progress: Progress, name: str, text: str) -> None:
+    progress.say(f"pretraining {name}: {text}")
+
+
+def _contrast(stage: ContrastiveStage, place: _Place) -> None:
+    settings = contrastive_settings(place.recipe, stage, place.manifests, place.run)
 
     def work(folder: Path) -> None:
         source = "random weights" if settings.encoder.source == "tiny" else f"'{settings.encoder.source}'"
-        progress.say(f"pretraining {name}: the encoder starts from {source}, as a whole; started anew: nothing.")
-        facts = hands.encoder(manifests, folder / "encoder", settings, progress=progress, cache_dir=cache_dir)
+        place.say(f"the encoder starts from {source}, as a whole; started anew: nothing.")
+        facts = place.hands.encoder(
+            place.manifests, folder / "encoder", settings, progress=place.progress, cache_dir=place.cache_dir
+        )
         before, after = (facts["held_back"][when]["loss"] for when in ("before", "after"))
-        progress.say(f"pretraining {name}: loss on held-back pairs {before:.3f} before, {after:.3f} after.")
+        place.say(f"loss on held-back pairs {before:.3f} before, {after:.3f} after.")
 
-    Stage(place, fingerprint_of(manifests, settings)).run(work)
+    Stage(place.folder, fingerprint_of(place.manifests, settings)).run(work)
 
 
 def contrastive_settings(
@@ -145,32 +161,25 @@ def _num_pairs(manifest: Manifest, splits: Sequence[str]) -> int:
     return int((with_text & np.isin(manifest.splits, splits)).sum())
 
 
-def _classify(
-    recipe: Recipe,
-    stage: ClassifyStage,
-    name: str,
-    manifests: Sequence[Manifest],
-    place: Path,
-    cache_dir: Path,
-    progress: Progress,
-    hands: Hands,
-) -> None:
-    own = stage_recipe(recipe, stage, name, place.parents[1])
-    place.mkdir(parents=True, exist_ok=True)
-    manifest = combined(manifests)
+def _classify(stage: ClassifyStage, place: _Place) -> None:
+    own = stage_recipe(place.recipe, stage, place.name, place.run)
+    place.folder.mkdir(parents=True, exist_ok=True)
+    manifest = combined(place.manifests)
     if manifest.has_images:
-        problems = unreadable_images(manifest, make_preprocessor(own.encoder, []).transform, cache_dir)
-        rejected = place / "rejected.csv"
+        problems = unreadable_images(manifest, make_preprocessor(own.encoder, []).transform, place.cache_dir)
+        rejected = place.folder / "rejected.csv"
         rejected.unlink(missing_ok=True)
-        manifest = manifest.reject(problems, rejected, lambda line: progress.say(f"pretraining {name}: {line}"))
-    work = begin(manifest, own, place, cache_dir=cache_dir, progress=progress, hands=hands)
+        manifest = manifest.reject(problems, rejected, place.say)
+    work = begin(manifest, own, place.folder, cache_dir=place.cache_dir, progress=place.progress, hands=place.hands)
     planned, left_out = plan(own), list[str]()
     possible(planned, work.manifest, left_out)
     if left_out:
-        raise DataError(f"pretraining {name}: {left_out[0]}", fix="Give its memes what is missing, or leave these out.")
+        raise DataError(
+            f"pretraining {place.name}: {left_out[0]}", fix="Give its memes what is missing, or leave these out."
+        )
     names = ", ".join(one.name for one in planned)
-    progress.say(f"pretraining {name}: {names} on {len(work.manifest):,} memes.")
-    hands.candidates(work, planned)
+    place.say(f"{names} on {len(work.manifest):,} memes.")
+    place.hands.candidates(work, planned)
     for one in planned:
         work.train(one)
 

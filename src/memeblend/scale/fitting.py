@@ -59,7 +59,6 @@ def fit_with_workers(
     """
     crew, folder, watch = Crew(num_workers, address), Path(out).absolute(), progress or Silent()
     crew.check()
-
     crew.check_answers()
     hands = Hands(
         candidates=partial(_train_neural, crew),
