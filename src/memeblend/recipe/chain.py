@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -141,22 +142,14 @@ def training_order(stages: Stages, source: str) -> list[str]:
     Raises:
         ValueError: stages start from one another in a circle.
     """
-    order: list[str] = []
-
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        if name in path:
-            circle = " -> ".join((*path[path.index(name) :], name))
-            raise ValueError(f"pretraining goes in a circle: each of {circle} starts from the next")
-        if name in order:
-            return
-        for arrow in stage_arrows(name, stages, source):
-            if arrow.value in stages:
-                visit(arrow.value, (*path, name))
-        order.append(name)
-
-    for name in stages:
-        visit(name, ())
-    return order
+    needs = {
+        name: [arrow.value for arrow in stage_arrows(name, stages, source) if arrow.value in stages] for name in stages
+    }
+    try:
+        return list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        circle = " -> ".join(reversed(error.args[1]))
+        raise ValueError(f"pretraining goes in a circle: each of {circle} starts from the next") from None
 
 
 def check_chain(stages: Stages, source: str, candidates: Iterable[CandidateSpec]) -> None:

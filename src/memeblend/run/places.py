@@ -44,8 +44,9 @@ def candidates_in(specs: tuple[CandidateSpec, ...], stages: Stages, folder: Path
     found = []
     for spec in specs:
         field = start_field(spec)
-        place = _place(getattr(spec, field), spec.kind, stages, folder) if field else ""
-        found.append(spec.model_copy(update={field: place}) if field else spec)
+        if field:
+            spec = spec.model_copy(update={field: _place(getattr(spec, field), spec.kind, stages, folder)})
+        found.append(spec)
     return tuple(found)
 
 

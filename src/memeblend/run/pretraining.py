@@ -193,6 +193,7 @@ def stage_recipe(recipe: Recipe, stage: ClassifyStage, name: str, folder: Path) 
         name: its name.
         folder: the run's folder.
     """
+    candidates = candidates_in(stage.candidates, recipe.pretraining, folder)
     made = Recipe(
         name=f"{recipe.name}, {name}",
         seed=recipe.seed,
@@ -202,7 +203,7 @@ def stage_recipe(recipe: Recipe, stage: ClassifyStage, name: str, folder: Path) 
         encoder=encoder_in(recipe, folder),
         losses=stage.losses,
         training=stage.training,
-        candidates=candidates_in(stage.candidates, recipe.pretraining, folder),
+        candidates=candidates,
     )
     # Validating fills up a candidate's training from the recipe's once more; the stage's is whole already.
-    return made.model_copy(update={"candidates": candidates_in(stage.candidates, recipe.pretraining, folder)})
+    return made.model_copy(update={"candidates": candidates})
