@@ -165,6 +165,12 @@ def test_a_hub_that_fails_or_is_not_there_is_a_sentence(fitted, hub, monkeypatch
         push(model.out, REPO, token=hubs.TOKEN)
 
 
+def test_who_sends_while_the_hub_is_switched_off_is_told_by_what(fitted, hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(HubError, match=rf"'{REPO}' at .* was not asked, since HF_HUB_OFFLINE is set.\nUnset it"):
+        push(fitted[0].out, REPO)
+
+
 def test_half_a_model_is_not_sent(fitted, hub, tmp_path):
     model, _ = fitted
     copy = tmp_path / "model"

@@ -147,7 +147,9 @@ def _hub_errors(repo: str) -> Iterator[None]:
         raise HubError(f"The model {where} has no such revision.") from error
     except LocalTokenNotFoundError as error:
         raise HubError(f"Who writes to {where} must be logged in.", fix=_LOG_IN) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+    except OfflineModeIsEnabled as error:
+        raise HubError(f"{where} was not asked, since HF_HUB_OFFLINE is set.", fix="Unset it.") from error
+    except LocalEntryNotFoundError as error:
         raise HubError(
             f"The model {where} is not in the cache, and the hub could not be asked.",
             fix="Check the connection, or fetch it once while there is one.",
