@@ -73,6 +73,9 @@ class Pretraining(Part):
     """Gradients are scaled down to this norm; 0 leaves them alone."""
     max_logit_scale: Annotated[float, Field(ge=1)] = 100.0
     """exp(logit_scale) is kept between 1 and this."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the encoders compute in. "auto": bfloat16 on a GPU that computes in it, else float32. On a CPU with AMX
+    bfloat16 is faster for all but the smallest encoders, on other CPUs slower."""
     gradient_checkpointing: bool = False
     """Compute the encoders' inner states again when they are needed: slower, with less memory."""
     eval_every: PositiveInt = 500

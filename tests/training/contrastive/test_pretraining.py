@@ -158,11 +158,23 @@ def test_what_can_be_learned_is_learned(tmp_path):
         ["same_pairs=plain", "chunk_size=3"],
         ["gradient_checkpointing=true", "rendering.share=0"],
         ["num_workers=1"],
+        ["precision=bfloat16", "gradient_checkpointing=true", "chunk_size=3"],
     ],
 )
 def test_every_setting_trains(manifest, tmp_path, settings):
     facts = pretrain([manifest], tmp_path / "encoder", small("num_steps=2", *settings))
     assert all(value == value for value in facts["held_back"]["after"].values())
+
+
+def test_bfloat16_is_used_where_it_is_asked_for(manifest, tmp_path):
+    losses = [
+        pretrain([manifest], tmp_path / name, small("num_steps=2", f"precision={name}"))["held_back"]["after"]["loss"]
+        for name in ("auto", "float32", "bfloat16")
+    ]
+    if not torch.cuda.is_available():
+        assert losses[0] == losses[1]
+    assert losses[2] != losses[1]
+    assert losses[2] == pytest.approx(losses[1], abs=0.05)
 
 
 def test_from_a_clip_checkpoint(manifest, tmp_path):
