@@ -1,12 +1,12 @@
 """A server under load: 50 clients for 60 seconds, each asking again as soon as it is answered.
 
-Rival of the same run: `predict` on the same memes in one process, timed before and after the load, the faster time
-counting. Clients (Locust), server and model share the machine. Prints `requests`, `errors`, `throughput_ratio` =
-memes a second of the server / of predict, and `p99_over_median` of the answers' times.
+Rival of the same run: `predict` of the same engine on the same memes in one process with all cores, timed before and
+after the load, the faster time counting. Clients (Locust), server and model share the machine. Prints `requests`,
+`errors`, `throughput_ratio` = memes a second of the server / of predict, and `p99_over_median` of the answers' times.
 
-    python benchmarks/serve_load.py [--json] [--model RUN] [--seconds 60] [--clients 50] [--threads 0]
+    python benchmarks/serve_load.py [--json] [--model RUN] [--engine torch|onnx] [--seconds 60] [--clients 50]
 
-Needs the extra `serve` and the package locust.
+Needs the extras `serve` and, for that engine, `export`, and the package locust.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from typing import Any
 from common import conclude, quiet
 from memeblend import Manifest, MemeClassifier
 from memeblend.data.sample import sample_manifest
+from memeblend.onnx_engine.classifier import OnnxClassifier
+from memeblend.onnx_engine.folder import is_export
 
 NUM_MEMES = 256
 PREDICT_SECONDS = 10.0
@@ -46,10 +48,18 @@ def fit(data: Path, run: Path) -> Path:
     return run
 
 
+def export(run: Path, folder: Path) -> Path:
+    """The same model as graphs for onnxruntime."""
+    command = [*MEMEBLEND, "export", str(run), "--format", "onnx", "--out", str(folder)]
+    subprocess.run(command, check=True, capture_output=True, env=ENVIRONMENT)
+    return folder
+
+
 def predict_rate(model: Path, data: Path) -> float:
     """Memes a second of `predict` on the whole table, over ten seconds after a first time that warms up."""
     quiet()
-    classifier, manifest = MemeClassifier.load(model), Manifest.read(data, label_tasks=None)
+    classifier: Any = (OnnxClassifier if is_export(model) else MemeClassifier).load(model)
+    manifest = Manifest.read(data, label_tasks=None)
     classifier.predict_tables(manifest).to_records()
     num_done, began = 0, time.perf_counter()
     while time.perf_counter() - began < PREDICT_SECONDS:
@@ -78,9 +88,9 @@ def write_bodies(manifest: Manifest, path: Path) -> Path:
 
 
 @contextmanager
-def serving(model: Path, num_threads: int) -> Iterator[str]:
+def serving(model: Path, streams: int, threads: int) -> Iterator[str]:
     """A server of the model in a process of its own; gives its address and ends it in order."""
-    command = [*MEMEBLEND, "serve", str(model), "--port", "0", "--threads", str(num_threads)]
+    command = [*MEMEBLEND, "serve", str(model), "--port", "0", "--streams", str(streams), "--threads", str(threads)]
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
     ) as server:
@@ -121,24 +131,27 @@ def percentile(times: dict[float, int], share: float) -> float:
     raise AssertionError("shares are at most 1")
 
 
-def measure(model: Path | None, num_clients: int, seconds: int, num_threads: int) -> dict[str, Any]:
+def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Time predict, the server under load, and predict again."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         manifest = sample_manifest(folder / "sample", NUM_MEMES)
-        model = model or fit(folder / "sample", folder / "run")
+        model = given.model or fit(folder / "sample", folder / "run")
+        if given.engine == "onnx" and not is_export(model):
+            model = export(model, folder / "export")
         bodies = write_bodies(manifest, folder / "bodies.jsonl")
         rates = [timed_predict(model, folder / "sample")]
-        with serving(model, num_threads) as address:
-            counted = load(address, bodies, num_clients, seconds)
+        with serving(model, given.streams, given.threads) as address:
+            counted = load(address, bodies, given.clients, given.seconds)
         rates.append(timed_predict(model, folder / "sample"))
     times = {float(milliseconds): number for milliseconds, number in counted["response_times"].items()}
     rate = counted["num_requests"] / (counted["last_request_timestamp"] - counted["start_time"])
     median, p99 = percentile(times, 0.5), percentile(times, 0.99)
     return {
         "rival": "predict on the same memes in one process",
-        "clients": num_clients,
-        "seconds": seconds,
+        "engine": given.engine,
+        "clients": given.clients,
+        "seconds": given.seconds,
         "requests": counted["num_requests"],
         "errors": counted["num_failures"],
         "memes_per_second": round(rate, 1),
@@ -157,15 +170,15 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a model folder or a run; by default one is trained")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--clients", type=int, default=50)
-    parser.add_argument(
-        "--threads", type=int, default=0, help="threads of the server's model; 0 takes every core but one"
-    )
+    parser.add_argument("--engine", choices=("torch", "onnx"), default="torch", help="what runs the model")
+    parser.add_argument("--streams", type=int, default=0, help="as of `memeblend serve`")
+    parser.add_argument("--threads", type=int, default=0, help="as of `memeblend serve`")
     parser.add_argument("--predict-rate", type=Path, nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.predict_rate:
         print(predict_rate(*given.predict_rate))
         return
-    conclude(measure(given.model, given.clients, given.seconds, given.threads), given.json)
+    conclude(measure(given), given.json)
 
 
 if __name__ == "__main__":

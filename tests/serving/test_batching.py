@@ -33,8 +33,15 @@ def meme(text="x"):
     return DecodedMeme(text, None)
 
 
-def batcher(predict=echo, *, max_batch=4, max_wait_s=0.0, max_queue=100, watch=None):
-    made = Batcher(predict, max_batch=max_batch, max_wait_s=max_wait_s, max_queue=max_queue, observer=watch or Watch())
+def batcher(predict=echo, *, max_batch=4, max_wait_s=0.0, max_queue=100, watch=None, num_streams=1):
+    made = Batcher(
+        predict,
+        max_batch=max_batch,
+        max_wait_s=max_wait_s,
+        max_queue=max_queue,
+        observer=watch or Watch(),
+        num_streams=num_streams,
+    )
     made.start()
     return made
 
@@ -44,12 +51,12 @@ def run(coroutine):
 
 
 @settings(max_examples=30, deadline=None)
-@given(sizes=st.lists(st.integers(1, 7), max_size=12), max_batch=st.integers(1, 5))
-def test_each_request_gets_its_own_records_in_order(sizes, max_batch):
+@given(sizes=st.lists(st.integers(1, 7), max_size=12), max_batch=st.integers(1, 5), num_streams=st.integers(1, 3))
+def test_each_request_gets_its_own_records_in_order(sizes, max_batch, num_streams):
     watch = Watch()
 
     async def ask():
-        one = batcher(max_batch=max_batch, max_wait_s=0.001, watch=watch)
+        one = batcher(max_batch=max_batch, max_wait_s=0.001, watch=watch, num_streams=num_streams)
         wanted = [[f"{number}/{position}" for position in range(size)] for number, size in enumerate(sizes)]
         found = await asyncio.gather(*(one.classify([meme(text) for text in texts]) for texts in wanted))
         await one.stop()
@@ -234,5 +241,43 @@ def test_nobody_waits_for_a_thread_that_has_ended(where):
             await one.classify([meme()])
         await one.stop()
         assert watch.failures == ["broken"]
+
+    run(ask())
+
+
+def test_streams_read_at_the_same_time():
+    both = threading.Barrier(2, timeout=10)
+
+    def waits_for_the_other(memes):
+        both.wait()
+        return echo(memes)
+
+    async def ask():
+        one = batcher(waits_for_the_other, max_batch=1, num_streams=2)
+        assert await one.classify([meme("a"), meme("b")]) == [{"said": "a"}, {"said": "b"}]
+        await one.stop()
+        assert one.fault(60) == "The server is stopping."
+
+    run(ask())
+
+
+def test_one_stuck_stream_is_told_while_the_other_answers():
+    gate = threading.Event()
+
+    def stuck(memes):
+        if memes[0].text == "stuck":
+            gate.wait(10)
+        return echo(memes)
+
+    async def ask():
+        one = batcher(stuck, max_batch=1, num_streams=2)
+        asked = asyncio.ensure_future(one.classify([meme("stuck")]))
+        await asyncio.sleep(0.1)
+        assert await one.classify([meme("b")]) == [{"said": "b"}]
+        assert "busy with one batch" in one.fault(0.05)
+        gate.set()
+        await asked
+        assert one.fault(0.05) == ""
+        await one.stop()
 
     run(ask())

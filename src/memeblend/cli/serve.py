@@ -35,7 +35,8 @@ class ServeRequest:
         max_megabytes: size of one request.
         deadline: seconds that a request may take.
         engine: "torch", "onnx", or "auto" for what the folder is for.
-        threads: threads of the model; 0 takes every core but one.
+        streams: batches that the model reads at a time; 0 takes two where there are the cores for it.
+        threads: threads of the model for each of them; 0 shares the cores out.
         threshold: NAME=SCORE of a category of /v1/moderations.
         policy: a policy file that verdicts follow; None leaves all to the model's decisions.
         flag: categories that make an input flagged; none takes all.
@@ -56,6 +57,7 @@ class ServeRequest:
     max_megabytes: float = 32.0
     deadline: float = 30.0
     engine: str = "auto"
+    streams: int = 0
     threads: int = 0
     threshold: Sequence[str] = ()
     policy: Path | None = None
@@ -89,6 +91,7 @@ def run_serve(request: ServeRequest) -> None:
     from memeblend.onnx_engine.folder import is_export
     from memeblend.serving.served import ServedModel
     from memeblend.serving.settings import API_KEY_VARIABLE, ServerSettings, api_key_from_environment
+    from memeblend.serving.streams import Streams
 
     engine = _engine(request.engine)
     thresholds = _thresholds(request.threshold)
@@ -100,6 +103,7 @@ def run_serve(request: ServeRequest) -> None:
             max_memes=request.max_memes,
             max_body_bytes=int(request.max_megabytes * 1_000_000),
             deadline_s=request.deadline,
+            num_streams=request.streams,
             num_threads=request.threads,
             thresholds=thresholds,
             policy="" if request.policy is None else str(request.policy),
@@ -117,7 +121,8 @@ def run_serve(request: ServeRequest) -> None:
     quiet = quiet_libraries(transformers=not is_export(request.model))
     with listen(request.host, request.port, settings) as listener, quiet:
         messages.print(f"Loading the model of '{request.model}' ...", markup=False, soft_wrap=True)
-        app = create_app(ServedModel.load(request.model, engine, num_threads=request.threads), settings)
+        num_threads = Streams.of(request.streams, request.threads).num_threads
+        app = create_app(ServedModel.load(request.model, engine, num_threads=num_threads), settings)
         if not app.state.policies.fits:
             messages.print(NOT_OF_THIS_MODEL, markup=False, soft_wrap=True)
         messages.print(f"Serving at http://{shown}:{listener.getsockname()[1]} (Ctrl+C stops)", markup=False)
@@ -191,8 +196,11 @@ def serve(
     engine: Annotated[
         str, typer.Option("--engine", help="torch, onnx (exported models), or auto for what the folder is for.")
     ] = ServeRequest.engine,
+    streams: Annotated[
+        int, typer.Option("--streams", min=0, help="Batches that the model reads at a time; 0 takes two.")
+    ] = ServeRequest.streams,
     threads: Annotated[
-        int, typer.Option("--threads", min=0, help="Threads of the model; 0 takes every core but one.")
+        int, typer.Option("--threads", min=0, help="Threads of the model for each of them; 0 shares the cores out.")
     ] = ServeRequest.threads,
     threshold: Annotated[
         list[str],
@@ -233,6 +241,7 @@ def serve(
         max_megabytes=max_megabytes,
         deadline=deadline,
         engine=engine,
+        streams=streams,
         threads=threads,
         threshold=threshold,
         policy=policy,

@@ -8,6 +8,7 @@ Notable: reading a saved tokenizer, encoding and padding need neither torch nor 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 PAD, EOS, BOS = "<pad>", "<eos>", "<bos>"
+_ONE_AT_A_TIME = threading.Lock()
 _SPECIAL = (PAD, EOS, BOS)  # ids 0, 1, 2: an end token with id 2 would switch Hugging Face's CLIP to another pooling
 SMALLEST_VOCABULARY = 256 + len(_SPECIAL)
 """Tokens of a vocabulary that learned nothing: every byte and the special tokens."""
@@ -176,11 +178,13 @@ def encode(
     if not texts:
         return []
     backend = tokenizer.backend_tokenizer
-    # Set for each call, as transformers does, which sets them otherwise when it is asked itself.
-    backend.encode_special_tokens = True
-    backend.enable_truncation(max_length + (not keep_end), direction=tokenizer.truncation_side)
-    backend.no_padding()
-    return [encoding.ids[:max_length] for encoding in backend.encode_batch(list(texts), add_special_tokens=True)]
+    with _ONE_AT_A_TIME:  # a tokenizer can't be set while another thread has it encode
+        # Set for each call, as transformers does, which sets them otherwise when it is asked itself.
+        backend.encode_special_tokens = True
+        backend.enable_truncation(max_length + (not keep_end), direction=tokenizer.truncation_side)
+        backend.no_padding()
+        encodings = backend.encode_batch(list(texts), add_special_tokens=True)
+    return [encoding.ids[:max_length] for encoding in encodings]
 
 
 def pad(token_ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:

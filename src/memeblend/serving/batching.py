@@ -1,4 +1,4 @@
-"""Dynamic micro-batching: memes of many requests are read by the model together, in one thread of its own.
+"""Dynamic micro-batching: memes of many requests are read by the model together, in one or more threads of its own.
 
 A meme waits at most `max_wait_s` for others while the model is idle; while it is busy, the next batch gathers by
 itself. Places are bounded: a request takes one for each of its memes before anything is decoded and gives them back
@@ -72,12 +72,13 @@ class Batcher:
     """Gathers memes into batches and has the model read them.
 
     Args:
-        predict: reads a batch; called in the worker thread alone.
+        predict: reads a batch; called in the worker threads alone, in all of them at a time.
         max_batch: most memes of a batch.
         max_wait_s: how long the first meme of a batch waits for others.
         max_queue: most memes that have a place at a time.
         observer: who is told of batches.
-        prepare_thread: called once in the worker thread before the first batch.
+        prepare_thread: called once in each worker thread before its first batch.
+        num_streams: batches that are read at a time.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Batcher:
         max_queue: int,
         observer: BatchObserver,
         prepare_thread: Callable[[], None] = lambda: None,
+        num_streams: int = 1,
     ) -> None:
         self.predict = predict
         self.max_batch = max_batch
@@ -103,28 +105,33 @@ class Batcher:
         self._stopping = False
         self._broken: Exception | None = None
         self._seconds_a_meme = _SECONDS_A_MEME_AT_FIRST
-        self._busy_since: float | None = None
-        self._thread = threading.Thread(target=self._work, name="memeblend-model", daemon=True)
+        self._busy_since: dict[int, float] = {}
+        self._threads = [
+            threading.Thread(target=self._work, args=(stream,), name=f"memeblend-model-{stream}", daemon=True)
+            for stream in range(num_streams)
+        ]
 
     def start(self) -> None:
-        """Start the worker thread."""
-        self._thread.start()
+        """Start the worker threads."""
+        for thread in self._threads:
+            thread.start()
 
     async def stop(self) -> None:
-        """Take nothing more, answer what was taken, then end the worker thread."""
+        """Take nothing more, answer what was taken, then end the worker threads."""
         with self._changed:
             self._stopping = True
-            self._changed.notify()
-        await asyncio.to_thread(self._thread.join)
+            self._changed.notify_all()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
 
     def fault(self, stuck_after_s: float) -> str:
         """Why no meme would be answered now, in a sentence; "" when all is well."""
         if self._stopping:
             return "The server is stopping."
-        if self._broken is not None or not self._thread.is_alive():
+        if self._broken is not None or not all(thread.is_alive() for thread in self._threads):
             return "The model's thread has ended."
-        since = self._busy_since
-        if since is not None and time.monotonic() - since > stuck_after_s:
+        now = time.monotonic()
+        if any(now - since > stuck_after_s for since in list(self._busy_since.values())):
             return f"The model has been busy with one batch for more than {stuck_after_s:g} s."
         return ""
 
@@ -142,7 +149,7 @@ class Batcher:
                 429,
                 "queue_full",
                 f"{self.num_places_taken} memes are waiting already and {self.max_queue} may; try again later.",
-                retry_after_s=max(1, math.ceil(self.num_places_taken * self._seconds_a_meme)),
+                retry_after_s=max(1, math.ceil(self.num_places_taken * self._seconds_a_meme / len(self._threads))),
             )
         self.num_places_taken += num_memes
         try:
@@ -176,9 +183,9 @@ class Batcher:
             with self._changed:
                 self._open.discard(job)
 
-    def _work(self) -> None:
+    def _work(self, stream: int) -> None:
         try:
-            self._read_all()
+            self._read_all(stream)
         except Exception as error:
             self._break(error)
 
@@ -193,13 +200,13 @@ class Batcher:
             _hand_over(job.loop, [job])
         self.observer.batch_failed(error)
 
-    def _read_all(self) -> None:
+    def _read_all(self, stream: int) -> None:
         self.prepare_thread()
-        while (batch := self._gather()) is not None:
+        while self._broken is None and (batch := self._gather()) is not None:
             if batch:
-                self._busy_since = time.monotonic()
+                self._busy_since[stream] = time.monotonic()
                 self._read(batch)
-                self._busy_since = None
+                del self._busy_since[stream]
 
     def _gather(self) -> list[_Waiting] | None:
         """The next batch, without memes that nobody waits for any more; None when there will be no other."""
@@ -219,6 +226,8 @@ class Batcher:
                 one = self._waiting.popleft()
                 if not one.job.abandoned:
                     batch.append(one)
+            if self._waiting:  # more than a batch came at once, and one idle stream was woken
+                self._changed.notify()
             return batch
 
     def _read(self, batch: list[_Waiting]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
+from dataclasses import asdict
 from typing import Any
 
 import uvicorn
@@ -14,11 +16,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from memeblend.errors import MemeblendError, ModelError
 from memeblend.serving.logs import configure, log
 from memeblend.serving.settings import ServerSettings
+from memeblend.serving.streams import Streams
 
 _MAX_CONNECTIONS = 1000
 _BACKLOG = 1024
 _KEEP_ALIVE_S = 15
 _GRACE_S = 5
+# After each layer the model's threads wait for connections that are being read; Python lets them wait 5 ms.
+_SWITCH_INTERVAL_S = 0.001
 _HEAD_BYTES = 64 * 1024
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -143,6 +148,7 @@ def serve(app: FastAPI, listener: socket.socket, settings: ServerSettings) -> No
         ModelError: the model could not be warmed up; the log says more.
     """
     configure(settings.log_content)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     host, port = listener.getsockname()[:2]
     log(logging.INFO, "start", host=host, port=port, **_shown(settings))
     try:
@@ -155,5 +161,10 @@ def serve(app: FastAPI, listener: socket.socket, settings: ServerSettings) -> No
 
 def _shown(settings: ServerSettings) -> dict[str, Any]:
     """The settings that a log should begin with."""
-    names = ("max_batch", "max_wait_s", "max_queue", "deadline_s", "max_memes", "max_body_bytes", "num_threads")
-    return {**{name: getattr(settings, name) for name in names}, "asks_for_key": bool(settings.api_key)}
+    names = ("max_batch", "max_wait_s", "max_queue", "deadline_s", "max_memes", "max_body_bytes")
+    streams = Streams.of(settings.num_streams, settings.num_threads)
+    return {
+        **{name: getattr(settings, name) for name in names},
+        **asdict(streams),
+        "asks_for_key": bool(settings.api_key),
+    }

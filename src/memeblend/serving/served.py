@@ -14,9 +14,9 @@ from memeblend.model.folder import FILE, model_folder
 from memeblend.onnx_engine.classifier import OnnxClassifier
 from memeblend.onnx_engine.folder import FILE as EXPORT_FILE
 from memeblend.onnx_engine.folder import is_export
-from memeblend.onnx_engine.sessions import default_threads, num_cores
 from memeblend.serving.batching import Record
 from memeblend.serving.memes import DecodedMeme, make_ready
+from memeblend.serving.streams import Streams
 
 Engine = Literal["auto", "torch", "onnx"]
 """What runs a model: what its folder is for, or one of them and nothing else."""
@@ -52,7 +52,8 @@ class ServedModel:
         Args:
             folder: what is served.
             engine: "torch" refuses exported models, "onnx" all others; "onnx" imports neither torch nor transformers.
-            num_threads: threads that an exported model gets from the start; 0 takes every core but one.
+            num_threads: threads that an exported model gets from the start, so that its graphs are read once; 0 takes
+                what a server of default settings asks for.
 
         Raises:
             ModelError: it is not a memeblend model or not for that engine, is cut short, was altered, changed while
@@ -95,9 +96,7 @@ def _loaded(folder: Path, engine: Engine, num_threads: int) -> EnsembleClassifie
     if is_export(folder):
         if engine == "torch":
             raise ModelError(f"'{folder}' is an exported model, which torch can't run.", fix="Use the engine onnx.")
-        # With the number that the server will ask for, so that graphs need not be read again.
-        spare = max(1, min(default_threads(), num_cores() - 1))
-        return OnnxClassifier.load(folder, num_threads=num_threads or spare)
+        return OnnxClassifier.load(folder, num_threads=num_threads or Streams.of().num_threads)
     if engine == "onnx":
         raise ModelError(
             f"'{folder}' is not an exported model.",

@@ -22,6 +22,7 @@ from memeblend.serving.reading import ImageTexts
 from memeblend.serving.refusals import Refusal
 from memeblend.serving.served import ServedModel
 from memeblend.serving.settings import ServerSettings
+from memeblend.serving.streams import Streams
 
 _DECODERS = 4
 _STUCK_DEADLINES = 2
@@ -47,22 +48,17 @@ class Service:
         self.policies = Policies(model.classifier.label_tasks_, model.classifier.validation_, settings)
         self.texts = ImageTexts(settings)
         self.metrics = Metrics(model.name, lambda: self.batcher.num_places_taken)
+        streams = Streams.of(settings.num_streams, settings.num_threads)
         self.batcher = Batcher(
             model.predict,
             max_batch=settings.max_batch,
             max_wait_s=settings.max_wait_s,
             max_queue=settings.max_queue,
             observer=self,
-            prepare_thread=self._set_threads,
+            prepare_thread=lambda: model.classifier.set_num_threads(streams.num_threads),
+            num_streams=streams.num_streams,
         )
         self._decoders = ThreadPoolExecutor(min(_DECODERS, num_cores()), "memeblend-decode")
-
-    def _set_threads(self) -> None:
-        # A thread of the model that has to wait for a core keeps all its others waiting at the end of every layer, so
-        # one core is left to connections and decoding.
-        classifier = self.model.classifier
-        spare = max(1, min(classifier.num_threads_, num_cores() - 1))
-        classifier.set_num_threads(self.settings.num_threads or spare)
 
     def batch_done(self, num_memes: int, seconds: float, waited: Sequence[float]) -> None:
         """Count a batch."""

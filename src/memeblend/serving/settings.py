@@ -27,7 +27,8 @@ class ServerSettings:
         max_memes: memes of one request.
         max_text_characters: characters of one meme's text.
         image_limits: what an image may be before it is decoded.
-        num_threads: threads of the model; 0 takes every core but one, which connections and decoding need.
+        num_streams: batches that the model reads at a time; 0 takes two where there are the cores for it.
+        num_threads: threads of the model for each of them; 0 shares the cores out.
         api_key: key that clients have to send; "" asks for none.
         cors_origins: origins whose pages a browser lets ask the API and read its answers; none by default.
         allowed_hosts: names that the server goes by, beside addresses and localhost, where there is no key; "*" takes
@@ -53,6 +54,7 @@ class ServerSettings:
     max_memes: int = 64
     max_text_characters: int = 20_000
     image_limits: ImageLimits = ImageLimits(max_bytes=16 * 2**20, max_pixels=25_000_000)  # noqa: RUF009 (frozen)
+    num_streams: int = 0
     num_threads: int = 0
     api_key: str = field(default="", repr=False)
     cors_origins: tuple[str, ...] = ()
@@ -74,7 +76,7 @@ class ServerSettings:
         ]
         problems += [
             f"{name} is {getattr(self, name)}, expected 0 or above"
-            for name in ("max_wait_s", "num_threads")
+            for name in ("max_wait_s", "num_streams", "num_threads")
             if getattr(self, name) < 0
         ]
         if self.max_memes > self.max_queue:

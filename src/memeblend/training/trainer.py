@@ -52,7 +52,8 @@ def predict_probabilities(
 ) -> dict[str, NDArray[np.float64]]:
     """Class probabilities [num_memes, num_classes] of each label task, in the dataset's order."""
     was_training = model.training
-    model.eval()
+    if was_training:  # it goes through all modules, which takes as long as a small layer
+        model.eval()
     device = next(model.parameters()).device
     order = np.argsort(dataset.lengths(), kind="stable")
     parts: dict[str, list[Tensor]] = {}
@@ -63,7 +64,8 @@ def predict_probabilities(
         logits = model(**inputs, branches=()).logits
         for name, value in logits.items():
             parts.setdefault(name, []).append(value.double().softmax(dim=-1).cpu())
-    model.train(was_training)
+    if was_training:
+        model.train()
     back = np.argsort(order, kind="stable")
     return {name: torch.cat(values).numpy()[back] for name, values in parts.items()}
 
