@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -77,12 +78,12 @@ class ServedModel:
         """Whether the folder holds something else by now."""
         return _digest(self.folder) != self.digest
 
-    @property
+    @cached_property
     def needs_image(self) -> bool:
         """Whether any member reads images."""
         return any("image" in read for read in self.classifier.reads_.values())
 
-    @property
+    @cached_property
     def reads_text(self) -> bool:
         """Whether any member reads texts."""
         return any("text" in read for read in self.classifier.reads_.values())
