@@ -37,6 +37,27 @@ def test_a_search_whose_recipe_fit_takes(data, tmp_path):
     assert load_recipe(out / "recipe.toml").search.num_trials == 8
 
 
+def test_a_pre_training_stage_is_searched_and_the_command_line_goes_before_its_own_settings(data, tmp_path):
+    recipe, own = tmp_path / "own.toml", SMALL.read_text(encoding="utf-8")
+    own = own.replace('source = "tiny"', 'source = "pairs"') + '\n[search.stages."pretraining.pairs"]\nnum_trials = 5\n'
+    own += f'[pretraining.pairs]\nkind = "contrastive"\ndata = ["{data}"]\n[pretraining.pairs.settings]\n'
+    own += 'splits = ["train", "validation"]\nbatch_size = 8\nnum_steps = 2\nvalidation_batch_size = 4\n'
+    recipe.write_text(own, encoding="utf-8")
+    rate = ("--search", "pretraining.pairs.settings.learning_rate={choice=[1e-4,1e-3]}")
+    options = ("--recipe", recipe, "--out", tmp_path / "run", *rate, "--metric", "text_recall@5")
+    options += ("--sampler", "random", "--set", "pretraining.pairs.settings.num_validation=10")
+    result = call("tune", data, *options, "--num-trials", 2, "--stage", "pretraining", code=1)
+    assert "pretraining.pairs holds back 9 pairs" in result.stderr
+    more = ("--set", 'pretraining.pairs.settings.splits=["train","validation","test"]')
+    found = json.loads(call("tune", data, *options, *more, "--num-trials", 2, "--json").stdout)
+    assert [trial["metric"] for trial in found["trials"]["pretraining.pairs"]] == ["text_recall@5"] * 2
+    assert next(iter(found["candidates"])) == "pretraining.pairs"
+    shown = call("tune", data, *options, *more, "--num-trials", 2, "--resume")
+    assert "becomes" in shown.stdout
+    assert "held-back" in shown.stdout
+    assert load_recipe(found["recipe"]).search.stages["pretraining.pairs"].metric == "text_recall@5"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
@@ -46,6 +67,7 @@ def test_a_search_whose_recipe_fit_takes(data, tmp_path):
         (["--search", "candidates.tfidf.class_weights={choice=["], "search.space: input should be a valid", 1),
         (["--num-trials", "0"], "greater than or equal to 1", 2),
         (["--sampler", "grid"], "search.sampler: input should be 'tpe' or 'random'", 1),
+        (["--search", "candidates.tfidf.class_weights={choice=['none']}", "--metric", "bleu"], "metric 'bleu'", 1),
         (["--scheduler", "pbt"], "search.scheduler: input should be 'asha' or 'none'", 1),
         (["--stage", "nothing"], "has no stage 'nothing'", 1),
         ([], "has no field of any stage", 1),

@@ -1,5 +1,7 @@
 """Arrows between the stages of a recipe: what they may name, and every reason for which they are refused."""
 
+from pathlib import Path
+
 import pytest
 
 from memeblend.errors import RecipeError
@@ -77,3 +79,10 @@ def test_a_contrastive_stage_takes_seed_and_encoder_from_the_recipe(tmp_path):
     assert load(tmp_path, text, "pretraining.a.settings.num_steps=3").pretraining["a"].settings.num_steps == 3
     with pytest.raises(RecipeError, match="takes seed and encoder from the recipe"):
         load(tmp_path, text, "pretraining.a.settings.seed=3")
+
+
+def test_the_shipped_chain_is_valid_with_and_without_its_stages():
+    path = Path(__file__).parents[2] / "examples" / "chain.toml"
+    assert set(load_recipe(path).pretraining) == {"contrast", "harm"}
+    from_nothing = ["encoder.source=tiny", "candidates.text.start=encoder", "candidates.image.start=encoder"]
+    assert not load_recipe(path, [*from_nothing, "pretraining={}"]).pretraining

@@ -5,6 +5,7 @@ import pytest
 from memeblend.labels import MEMOTION_LABEL_TASKS
 from memeblend.recipe import load_recipe
 from memeblend.recipe.candidates import stem
+from memeblend.recipe.searched import all_searched, how
 
 TASK_C = [task.name for task in MEMOTION_LABEL_TASKS if task.name != "sentiment"]
 RATES, DECAYS = (2e-5, 1e-5, 2e-6), (0.0, 1e-3, 1e-2)
@@ -121,6 +122,24 @@ def test_search_spaces(recipe):
     assert blends == expected
 
 
+def test_search_of_pre_training(recipe):
+    space = recipe.search.space
+    pairs, binary = "pretraining.contrastive.settings", "pretraining.binary.candidates"
+    assert space[f"{pairs}.learning_rate"].choice == RATES
+    assert space[f"{pairs}.weight_decay"].choice == (0, 0.01, 0.1)
+    assert space[f"{pairs}.batch_size"].choice == (16, 32)
+    for kind in ("text", "image"):
+        assert space[f"{binary}.{kind}.training.learning_rate"].choice == RATES
+        assert space[f"{binary}.{kind}.training.weight_decay"].choice == DECAYS
+    assert space[f"{binary}.image.training.batch_size"].choice == (8, 16, 32)
+    assert space[f"{binary}.image.head_dropout"].choice == (0.1, 0.5, 0.8)
+    found = {one.name: how(recipe.search, one) for one in all_searched(recipe.candidates, recipe.pretraining)}
+    names = ("pretraining.contrastive", "pretraining.binary.text", "pretraining.binary.image")
+    assert [found[name].num_trials for name in names] == [5, 9, 15]
+    assert {(found[name].scheduler, found[name].grace, found[name].reduction) for name in names} == {("asha", 1, 2)}
+    assert [found[name].metric for name in names] == ["loss", "weighted_f1", "weighted_f1"]
+
+
 def test_ensembles_of_section_5(recipe):
     found = recipe.ensemble
     zeros, ones = ({f"{kind}-{number}" for kind in ("text", "image", "fusion", "oscar")} for number in (0, 1))
@@ -144,5 +163,6 @@ def test_quirks_of_the_released_code():
 def test_without_pre_training_nothing_names_a_stage():
     direct = load_recipe("memotion3-direct")
     assert not direct.pretraining
+    assert not [key for key in (*direct.search.space, *direct.search.stages) if key.startswith("pretraining")]
     assert direct.first_encoder() == direct.encoder
     assert load_recipe("memotion3").first_encoder() == direct.encoder

@@ -59,6 +59,25 @@ def test_stages_have_their_own_fields_in_one_table():
     assert len(found["fusion"]["fields"]) == 3
 
 
+def test_a_pre_training_stage_is_shown_with_its_metric(given, tmp_path):
+    own = {"pretraining.words.candidates.text.x": 1.0, "pretraining.words.training.y": 2.0}
+    rows = [{"stage": "pretraining.pairs", "trial": n, "state": "finished", "value": 3.25 - n, "metric": "loss",
+             "num_epochs": 2, "candidate": "pretraining.pairs" if n else "", "error": "",
+             "pretraining.pairs.settings.batch_size": 8.0} for n in range(2)]  # fmt: skip
+    rows.append(rows[0] | {"stage": "pretraining.words.text", "metric": "accuracy"} | own)
+    found = searches(pd.DataFrame(rows).to_dict("records"), 0)
+    assert found["pretraining.pairs"]["fields"] == ["settings.batch_size"]
+    assert found["pretraining.words.text"]["fields"][1:] == ["x", "pretraining.words.training.y"]
+    assert [one["metric"] for one in found.values()] == ["loss", "accuracy"]
+    report = build_report(replace(given, trials=rows[:2]))
+    write_report(report, {}, tmp_path)
+    page, text = ((tmp_path / name).read_text() for name in ("report.html", "report.md"))
+    assert "scored by loss on what the stage holds back" in page
+    assert "those in colour are the best two" in page
+    assert "Scores (loss) on what the stage holds back" in text
+    assert "3.25" in text
+
+
 @pytest.mark.parametrize("number", [1, 12])
 def test_pictures_hold_whatever_stands_in_a_field(number):
     found = searches(rows_of(number, **{"candidates.fusion.hostile": HOSTILE, "same": 1.0}), 0)["fusion"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tuning_helpers import RATE, Seen, small_search
 
+from memeblend.recipe.loading import parse_recipe
 from memeblend.run import read_labelled
 
 pytest.importorskip("ray")
@@ -33,6 +34,22 @@ def test_workers_find_what_one_process_finds(data, run_tune):
     assert told(many.trials["fusion"]) == told(alone.trials["fusion"])
     assert many.recipe == alone.recipe
     assert told(seen.last["fusion"][0]) == told(many.trials["fusion"])
+
+
+def test_workers_find_of_a_contrastive_stage_what_one_process_finds(data, run_tune):
+    space = {"pretraining.pairs.settings.learning_rate": {"loguniform": [1e-4, 1e-2]}}
+    own = {"kind": "contrastive", "data": [str(data)], "num_epochs": 2}
+    own["settings"] = {"splits": ["train", "validation", "test"], "batch_size": 8, "validation_batch_size": 4}
+    recipe = small_search({}, num_trials=5, batch_size=3, grace=1).model_dump(mode="json")
+    recipe["search"]["space"] = space
+    recipe = parse_recipe(
+        recipe | {"encoder": recipe["encoder"] | {"source": "pairs"}, "pretraining": {"pairs": own}}, ""
+    )
+    manifest = read_labelled(data, recipe)
+    alone = run_tune(manifest, recipe, folder="alone")
+    many = run_tune(manifest, recipe, folder="many", num_workers=2)
+    assert told(many.trials["pretraining.pairs"]) == told(alone.trials["pretraining.pairs"])
+    assert many.recipe == alone.recipe
 
 
 def command(data, out, *more):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -124,6 +125,35 @@ def test_a_trial_survives_its_file(tmp_path):
 
 def trial_of(number, curve, state="finished"):
     return Trial(number, {"x": number}, state, max(curve), {"joint": curve})
+
+
+def test_a_loss_is_made_least(tmp_path):
+    made = {"joint": [3.0, 2.0]}
+    trials = [Trial(n, {"x": n}, "finished", value, made, metric="loss") for n, value in enumerate((2.0, 1.0, 3.0))]
+    assert [trial.number for trial in ranked(trials)] == [1, 0, 2]
+    curves = ([3.0, 2.0], [1.0, 4.0], [5.0, 5.0])
+    raced = [Trial(n, {}, "finished", 1.0, {"joint": curve}, metric="loss") for n, curve in enumerate(curves)]
+    # The best so far after 2 epochs are 2, 1 and 5: who goes on is at the median 2 or below.
+    assert cutoffs(raced, grace=2, reduction=2) == {"joint": {2: -2.0}}
+
+
+def test_tpe_learns_where_a_loss_is_least(tmp_path):
+    means = {}
+    for metric in ("loss", "weighted_f1"):
+        of = course(
+            tmp_path / metric, sampler="tpe", num_trials=40, metric=metric, space={"x": {"uniform": [0.0, 1.0]}}
+        )
+        assert of.trials[0].metric == metric
+        run_here(of, lambda asked, metric=metric: replace(made_up(asked), metric=metric), lambda: None)
+        means[metric] = np.mean([of.trials[number].value for number in range(20, 40)])
+    assert means["loss"] < 0.5 < means["weighted_f1"]
+
+
+def test_a_model_that_fell_behind_stays_so():
+    race = Race({"joint": {2: 0.5}})
+    assert race.falls_behind("joint", 2, 0.4)
+    assert race.falls_behind("joint", 3, 0.9)  # as after a kill, when earlier epochs are told again
+    assert race.stopped
 
 
 def test_cutoffs_by_hand():

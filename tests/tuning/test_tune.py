@@ -7,6 +7,7 @@ from tuning_helpers import RATE, Seen, small_search, with_report_scrambled
 from memeblend.errors import DataError, MissingExtraError, OutputError, RecipeError, TrainingError
 from memeblend.recipe import load_recipe
 from memeblend.recipe.search import Search
+from memeblend.recipe.searched import Searched
 from memeblend.run import read_labelled
 from memeblend.training.progress import Silent
 from memeblend.tuning import on_ray, work
@@ -126,7 +127,9 @@ def test_a_metric_that_the_stage_does_not_report_is_refused(data, run_tune):
     recipe = small_search({RATE: {"choice": [1e-3]}}, metric="macro_f1")
     with pytest.raises(RecipeError, match=r"macro_f1, which stage fusion does not report: its training.metric is"):
         run_tune(read_labelled(data, recipe), recipe)
-    with pytest.raises(RecipeError, match=r"search.metric: input should be 'weighted_f1', 'macro_f1' or 'accuracy'"):
+    with pytest.raises(
+        RecipeError, match=r"search.metric: input should be 'weighted_f1', 'macro_f1', 'accuracy', 'loss'"
+    ):
         small_search({RATE: {"choice": [1e-3]}}, metric="bleu")
 
 
@@ -177,7 +180,7 @@ def test_the_best_two_that_are_distinct_and_share_the_recipes_fields():
         Trial(4, {RATE: 1e-5, "joint": False}, "stopped", 0.3),
         Trial(5, {RATE: 1e-6, "joint": False}, "failed", None),
     ]
-    found, adopted = tuned(recipe, "fusion", trials)
+    found, adopted = tuned(recipe, Searched("", "fusion", 3), trials)
     assert [trial.number for trial in adopted] == [1, 4]
     assert not found.joint
     fusion = next(spec for spec in found.candidates if spec.kind == "fusion" and spec.blending == "fixed")

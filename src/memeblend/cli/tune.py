@@ -1,9 +1,9 @@
-"""`memeblend tune`: fields of a recipe searched, the best becoming candidates."""
+"""`memeblend tune`: fields of a recipe searched, the best becoming candidates or a stage's values."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from memeblend.cli.options import AddressOption, ColumnOption, JsonOption, Outsi
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from memeblend.tuning import Found, Trial
+    from memeblend.tuning import Found, Trial, TuneSettings
 
 _SHOWN = 12
 
@@ -31,10 +31,8 @@ class _Request:
     recipe: str
     settings: Sequence[str]
     space: Sequence[str]
-    stage: str
-    resume: bool
-    num_workers: int
-    address: str
+    same: Mapping[str, Any]
+    how: TuneSettings
     reader: str
     column: Sequence[str]
     allow_outside: bool
@@ -52,15 +50,30 @@ def tune(
         typer.Option(
             "--search",
             help="A field to search in place of the recipe's, such as "
-            "candidates.fusion.training.learning_rate={loguniform=[1e-5,1e-2]}. May be repeated.",
+            "candidates.fusion.training.learning_rate={loguniform=[1e-5,1e-2]} or "
+            "pretraining.NAME.settings.learning_rate={loguniform=[1e-5,1e-3]}. May be repeated.",
         ),
     ] = [],  # noqa: B006
     stage: Annotated[
-        str, typer.Option("--stage", help="Search this stage alone, such as fusion; otherwise all that have fields.")
+        str,
+        typer.Option(
+            "--stage",
+            help="Search this stage alone: a candidate such as fusion; pretraining.NAME; pretraining.NAME.text for a "
+            "candidate of a pre-training stage; candidates or pretraining for all of these; otherwise all that have "
+            "fields.",
+        ),
     ] = "",
     num_trials: Annotated[
-        int | None, typer.Option("--num-trials", min=1, help="Trials of a stage; otherwise the recipe's.")
+        int | None, typer.Option("--num-trials", min=1, help="Trials of each stage; otherwise the recipe's.")
     ] = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            "--metric",
+            help="What to make best: weighted_f1, macro_f1 or accuracy; of a contrastive stage loss, which is made "
+            "least, or a recall such as image_recall@10. Otherwise the recipe's.",
+        ),
+    ] = "",
     sampler: Annotated[str, typer.Option("--sampler", help="tpe or random; otherwise the recipe's.")] = "",
     scheduler: Annotated[str, typer.Option("--scheduler", help="asha or none; otherwise the recipe's.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in the folder.")] = False,
@@ -73,12 +86,16 @@ def tune(
     allow_outside: OutsideOption = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Search fields of a recipe; the best two trials of a stage become its candidates "0" and "1"."""
+    """Search fields of a recipe's candidates and pre-training stages.
+
+    The best two trials of a candidate become its copies "0" and "1"; a pre-training stage gets the best trial's values.
+    """
+    from memeblend.tuning import TuneSettings
+
     given = {"num_trials": num_trials, "sampler": sampler, "scheduler": scheduler}
-    settings = [*settings, *(f"search.{name}={value}" for name, value in given.items() if value)]
-    request = _Request(
-        data, out, recipe, settings, search, stage, resume, num_workers, address, reader, column, allow_outside
-    )
+    how = TuneSettings(stage, resume, num_workers, address, metric)
+    same = {name: value for name, value in given.items() if value}
+    request = _Request(data, out, recipe, settings, search, same, how, reader, column, allow_outside)
     guarded(lambda: _run(request, json_output))
 
 
@@ -88,10 +105,11 @@ def _run(request: _Request, json_output: bool) -> None:
     from memeblend.data.cache import default_cache_dir
     from memeblend.recipe import load_recipe
     from memeblend.run import read_labelled
-    from memeblend.tuning import TuneSettings
     from memeblend.tuning import tune as carry_out
 
-    recipe = load_recipe(request.recipe, [*request.settings, *_space(request.space)])
+    same = [f"search.{name}={value}" for name, value in request.same.items()]
+    recipe = load_recipe(request.recipe, [*request.settings, *same, *_space(request.space)])
+    recipe = recipe.model_copy(update={"search": recipe.search.alike(request.same)})  # the command line goes before
     manifest = read_labelled(
         request.data,
         recipe,
@@ -100,10 +118,9 @@ def _run(request: _Request, json_output: bool) -> None:
         allow_outside=request.allow_outside,
         notify=lambda line: messages.print(line, markup=False, soft_wrap=True),
     )
-    settings = TuneSettings(request.stage, request.resume, request.num_workers, request.address)
     with quiet_libraries(), Bars() as bars, _LiveTable(bars) as table:
         found = carry_out(
-            manifest, recipe, request.out, settings, cache_dir=default_cache_dir(), progress=bars, watch=table
+            manifest, recipe, request.out, request.how, cache_dir=default_cache_dir(), progress=bars, watch=table
         )
     if json_output:
         print_json(_plain(found))
@@ -187,18 +204,23 @@ def _table(stage: str, trials: Sequence[Trial], total: int, adopted: Sequence[Tr
     from rich.markup import escape
     from rich.table import Table
 
+    from memeblend.recipe.search import PAIR_METRICS
+    from memeblend.tuning import called
+
+    metric = next((one.metric for one in trials if one.metric), "score")
+    judged = "held-back pairs" if metric in PAIR_METRICS else "select"
     table = Table(
         title=f"{stage}: {sum(one.state != 'running' for one in trials)} of {total} trials", title_justify="left"
     )
-    for name in ("trial", "values", "epochs", "score on select", "outcome", "seconds"):
+    for name in ("trial", "values", "epochs", f"{metric} on {judged}", "outcome", "seconds"):
         table.add_column(name, justify="left" if name in ("values", "outcome") else "right")
-    best = max((one.value for one in trials if one.value is not None), default=None)
-    places = {one.number: f"{stage}-{place}" for place, one in enumerate(adopted)}
+    best = max((one.merit for one in trials if one.merit is not None), default=None)
+    places = {one.number: called(stage, place) for place, one in enumerate(adopted)}
     shown = (
         trials
         if len(trials) <= _SHOWN
         else [
-            one for one in trials if one.state == "running" or one.value == best or one.number >= len(trials) - _SHOWN
+            one for one in trials if one.state == "running" or one.merit == best or one.number >= len(trials) - _SHOWN
         ]
     )
     for trial in shown:
@@ -208,7 +230,7 @@ def _table(stage: str, trials: Sequence[Trial], total: int, adopted: Sequence[Tr
             else max((curve[-1] for curve in trial.curves.values() if curve), default=None)
         )
         style = (
-            "bold" if trial.value is not None and trial.value == best else "dim" if trial.state == "failed" else None
+            "bold" if trial.merit is not None and trial.merit == best else "dim" if trial.state == "failed" else None
         )
         what = trial.error.splitlines()[0] if trial.error else trial.state
         table.add_row(
@@ -216,11 +238,15 @@ def _table(stage: str, trials: Sequence[Trial], total: int, adopted: Sequence[Tr
             escape(_values(trial)),
             str(trial.num_epochs or ""),
             "" if latest is None else f"{latest:.4f}",
-            escape(f"{what}, becomes {places[trial.number]}" if trial.number in places else what),
+            escape(", ".join(filter(None, [what, _became(places.get(trial.number, ""))]))),
             f"{trial.seconds:.0f}" if trial.seconds else "",
             style=style,
         )
     return table
+
+
+def _became(place: str) -> str:
+    return place if place.startswith("second best") else f"becomes {place}" if place else ""
 
 
 def _values(trial: Trial) -> str:
@@ -242,11 +268,13 @@ def _outcome(trial: Trial) -> str:
 def _plain(found: Found) -> dict[str, Any]:
     from dataclasses import asdict
 
+    from memeblend.tuning import called
+
     return {
         "recipe": str(found.path),
         "trials": {stage: [asdict(trial) for trial in trials] for stage, trials in found.trials.items()},
         "candidates": {
-            f"{stage}-{place}": trial.number
+            called(stage, place): trial.number
             for stage, trials in found.adopted.items()
             for place, trial in enumerate(trials)
         },

@@ -62,9 +62,33 @@ def load_recipe(source: str | Path = "tiny", overrides: Iterable[str] = ()) -> R
         RecipeError: no such recipe, not TOML, or anything in it that is wrong; all of it at once.
     """
     data = _whole(source)
+    stages = _stage_names(data)
     for override in overrides:
         _apply(data, override)
+    _forget_searches(data, stages)
     return parse_recipe(data, where=str(source))
+
+
+def _stage_names(data: dict[str, Any]) -> set[str]:
+    stages = data.get("pretraining")
+    return set(stages) if isinstance(stages, dict) else set()
+
+
+def _forget_searches(data: dict[str, Any], stages: set[str]) -> None:
+    """Of pre-training stages that were there and were taken out, take out what is searched too.
+
+    Args:
+        data: plain data of a recipe, changed in place.
+        stages: names of the stages that were there.
+    """
+    left = _stage_names(data)
+    gone = tuple(f"pretraining.{name}." for name in stages - left) + (("pretraining.",) if stages and not left else ())
+    search = data.get("search")
+    if not gone or not isinstance(search, dict):
+        return
+    for part in ("space", "stages"):
+        if isinstance(search.get(part), dict):
+            search[part] = {key: value for key, value in search[part].items() if not f"{key}.".startswith(gone)}
 
 
 def _whole(source: str | Path, over: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -87,8 +111,10 @@ def _whole(source: str | Path, over: tuple[str, ...] = ()) -> dict[str, Any]:
     beside = path.parent / base
     whole = _whole(beside if is_file and beside.suffix == ".toml" else base, (*over, str(source)))
     whole["name"] = name
+    stages = _stage_names(whole)
     for key, value in changes.items():
         _put(whole, key, value, f"{key} of {source}")
+    _forget_searches(whole, stages)
     return whole
 
 

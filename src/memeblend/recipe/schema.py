@@ -36,7 +36,8 @@ from memeblend.recipe.parts import (
     Splits,
     Training,
 )
-from memeblend.recipe.search import Search, unknown_fields
+from memeblend.recipe.search import Search
+from memeblend.recipe.searched import all_searched, unknown_fields, unknown_stages
 
 MAX_EXHAUSTIVE = 24
 """Most candidates of which every subset can be tried: each further one doubles the work."""
@@ -128,9 +129,9 @@ class Recipe(Part):
                 f"search.space names {searched[0]}, but the stages of pretraining depend on the encoder and are "
                 "trained once"
             )
-        if self.search.space:
-            positions = {stem(spec): position for position, spec in enumerate(self.candidates)}
-            unknown = list(unknown_fields(self.model_dump(mode="json"), positions))
+        if self.search.space or self.search.stages:
+            every = all_searched(self.candidates, self.pretraining)
+            unknown = [*unknown_fields(self.model_dump(mode="json"), every), *unknown_stages(self.search, every)]
             if unknown:
                 raise ValueError("; ".join(unknown))
         return self

@@ -1,14 +1,35 @@
-"""What of a recipe is searched, where, and how; and a recipe with values put in."""
+"""How a recipe is searched: values of fields, and the settings of a search, which stages may have their own."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 from memeblend.recipe.parts import Metric, Part
+
+PairMetric = Literal[
+    "loss",
+    "image_recall@1",
+    "image_recall@5",
+    "image_recall@10",
+    "text_recall@1",
+    "text_recall@5",
+    "text_recall@10",
+]
+"""What a contrastive stage reports of its held-back pairs."""
+PAIR_METRICS: tuple[str, ...] = get_args(PairMetric)
+LOWER_IS_BETTER = ("loss",)
+"""Metrics that are made least; all others are made greatest."""
 
 _KINDS = ("choice", "uniform", "loguniform", "randint")
 
@@ -83,8 +104,8 @@ Space = Annotated[
 """What values a field may take."""
 
 
-class Search(Part):
-    """How fields of the recipe are searched by `memeblend tune` (paper section 4); `fit` reads none of it."""
+class How(Part):
+    """Settings of a search."""
 
     num_trials: PositiveInt = 8
     """Trials of each stage."""
@@ -99,118 +120,39 @@ class Search(Part):
     batch_size: PositiveInt = 4
     """Trials that are drawn and compared with earlier batches alone, so that what is drawn and stopped does not depend
     on how many work at a time; more workers than this have nothing to do."""
-    metric: Metric = "weighted_f1"
-    """What to make best: its mean over the label tasks on the *select* split, of the best epoch."""
+    metric: Literal[Metric, PairMetric] = "weighted_f1"
+    """What to make best: of candidates its mean over the label tasks on the *select* split, of the best epoch; of a
+    contrastive stage "loss" (made least) or a recall, on its held-back pairs. A contrastive stage that is given none of
+    these takes "loss"."""
+
+
+class StageHow(How):
+    """Settings of a stage's search that differ from the others'; what is not said here is the recipe's."""
+
+    @model_serializer(mode="wrap")
+    def _said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Defaults that were written down would be read again as the stage's own.
+        return {name: value for name, value in handler(self).items() if name in self.model_fields_set}
+
+
+class Search(How):
+    """How fields of the recipe are searched by `memeblend tune` (paper section 4); `fit` reads none of it."""
+
+    stages: dict[str, StageHow] = {}
+    """What differs for a stage, by its name as `--stage` takes it: "fusion", "pretraining.NAME", and for a candidate
+    of a pre-training stage "pretraining.NAME.text"."""
     space: dict[str, Space] = {}
     """Dotted fields, as `--set` takes them, and their values. A candidate is named as in predictions, without its
     number."""
 
+    def alike(self, names: Collection[str]) -> Search:
+        """The same, but no stage has its own value of these settings.
 
-_ROOTS = ("candidates", "encoder", "joint", "losses", "training")
-
-
-def fields_of(name: str, recipe: Any) -> dict[str, Space]:
-    """The part of a recipe's search space that concerns a stage: fields of its own and those of the whole recipe.
-
-    Args:
-        name: the stage.
-        recipe: the recipe.
-    """
-    own = f"candidates.{name}."
-    return {
-        key: space for key, space in recipe.search.space.items() if key.startswith((own, *map(_dotted, _ROOTS[1:])))
-    }
-
-
-def _dotted(root: str) -> str:
-    return root if root == "joint" else f"{root}."
-
-
-def unknown_fields(data: Mapping[str, Any], names: Mapping[str, int]) -> Iterator[str]:
-    """Sentences about keys of a search space that name no field which could be searched.
-
-    Args:
-        data: the recipe as plain data.
-        names: position of each candidate by its name.
-    """
-    for key in data["search"]["space"]:
-        root, _, rest = key.partition(".")
-        found: Any = data
-        parts = key.split(".")
-        if root == "candidates":
-            name, _, rest = rest.partition(".")
-            if name not in names:
-                yield _near(key, name, [f"candidates.{one}" for one in names], "candidates.")
-                continue
-            found, parts = _with_losses(data, data["candidates"][names[name]]), rest.split(".")
-        elif root in data and root not in _ROOTS:
-            yield f"search.space names {key}, but a stage does not depend on {root}; its fields are {', '.join(_ROOTS)}"
-            continue
-        yield from _missing(key, found, parts)
-
-
-def _missing(key: str, found: Any, parts: list[str]) -> Iterator[str]:
-    """Why a path leads to no field."""
-    for position, part in enumerate(parts):
-        there = list(found) if isinstance(found, Mapping) else []
-        if part not in there or part in ("kind", "copies", "variants"):
-            before = key.removesuffix(".".join(parts[position:]))
-            yield _near(
-                key, part, [f"{before}{one}" for one in there if one not in ("kind", "copies", "variants")], before
-            )
-            return
-        found = found[part]
-
-
-def _near(key: str, part: str, known: list[str], before: str) -> str:
-    close = difflib.get_close_matches(before + part, known, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known) or 'nothing'}"
-    return f"search.space names {key}, which is no field of this recipe; {hint}"
-
-
-def put(data: dict[str, Any], name: str, position: int, values: Mapping[str, Any]) -> None:
-    """Put values of a stage's search into a recipe's plain data.
-
-    A field of `training` goes where the stage's candidate and others took it from.
-
-    Args:
-        data: the recipe, changed in place.
-        name: the stage.
-        position: of its candidate in "candidates".
-        values: by their dotted fields.
-    """
-    spec = data["candidates"][position]
-    for key, value in values.items():
-        parts = key.split(".")
-        if parts[0] == "candidates":
-            parts = parts[2:]
-            if parts[0] == "losses":
-                spec["losses"] = _with_losses(data, spec)["losses"]
-            _set(spec, parts, value)
-            continue
-        if parts[0] == "training":
-            before = data["training"][parts[1]]
-            for other in data["candidates"]:
-                if other.get("training", {}).get(parts[1]) == before:
-                    other["training"][parts[1]] = value
-        _set(data, parts, value)
-
-
-def own_fields(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a stage's values those that its candidate alone has, as nested plain data of the candidate."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if key.startswith(f"candidates.{name}."):
-            _set(found, key.split(".")[2:], value)
-    return found
-
-
-def _with_losses(data: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {**spec, "losses": {**data["losses"], **spec["losses"]}} if "losses" in spec else dict(spec)
-
-
-def _set(table: dict[str, Any], parts: list[str], value: Any) -> None:
-    for part in parts[:-1]:
-        table[part] = dict(table.get(part) or {})
-        table = table[part]
-    table[parts[-1]] = value
+        Args:
+            names: of the settings.
+        """
+        stages = {
+            stage: StageHow.model_validate({key: value for key, value in how.model_dump().items() if key not in names})
+            for stage, how in self.stages.items()
+        }
+        return self.model_copy(update={"stages": stages})

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FEWEST = 8
 """Trials with a value below which importance is not told."""
-_COLUMNS = ("stage", "trial", "state", "value", "num_epochs", "seconds", "error", "candidate")
+_COLUMNS = ("stage", "trial", "state", "value", "metric", "num_epochs", "seconds", "error", "candidate")
 
 
 def searches(trials: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
@@ -31,7 +31,8 @@ def searches(trials: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
         seed: of the forest.
 
     Returns:
-        By stage: "fields" (the searched ones, without "candidates.STAGE."), "trials" (each with "number", "state",
+        By stage: "metric" (what its scores are), "is_pretraining", "fields" (the searched ones, its own without its
+        name), "trials" (each with "number", "state",
         "value", "num_epochs", "candidate", "error" and "values" in the order of the fields) and "importance" (a share
         for each field, None where the trials are too few or alike).
     """
@@ -52,11 +53,21 @@ def searches(trials: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
             for row in rows
         ]
         found[stage] = {
-            "fields": [key.removeprefix(f"candidates.{stage}.") for key in keys],
+            "metric": next((str(row["metric"]) for row in rows if row.get("metric")), "score"),
+            "is_pretraining": stage.startswith("pretraining."),
+            "fields": [key.removeprefix(_own(stage)) for key in keys],
             "trials": plain,
             "importance": _importance(plain, len(keys), seed),
         }
     return found
+
+
+def _own(stage: str) -> str:
+    """What the names of a stage's own fields begin with."""
+    first, *rest = stage.split(".")
+    if first != "pretraining":
+        return f"candidates.{stage}."
+    return ".".join([first, rest[0], *(f"candidates.{name}" for name in rest[1:]), ""])
 
 
 def _is_there(value: Any) -> bool:
@@ -112,10 +123,10 @@ def parallel_coordinates(found: Mapping[str, Any]) -> str:
     scores = np.array([trial["value"] for trial in own])
     columns = [_axis([trial["values"][i] for trial in own]) for i in range(len(found["fields"]))]
     columns.append(_axis(scores.tolist()))
-    titles = [*found["fields"], "score"]
+    titles = [*found["fields"], found["metric"]]
 
     def draw(axes: Axes) -> None:
-        for row in np.argsort(scores, kind="stable"):
+        for row in sorted(range(len(own)), key=lambda row: bool(own[row]["candidate"])):  # the chosen ones on top
             trial = own[row]
             colour = "accent" if trial["candidate"] else "soft"
             axes.plot(

@@ -9,24 +9,25 @@ A stage is carried out again when its memes, its part of the recipe or what it s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from memeblend.candidates.base import Planned
 from memeblend.candidates.making import plan
 from memeblend.data.cache import unreadable_images
 from memeblend.data.combining import combined
 from memeblend.data.manifest import Manifest
 from memeblend.errors import DataError, Problem
 from memeblend.recipe import Pretraining, Recipe
-from memeblend.recipe.chain import ClassifyStage, ContrastiveStage, training_order
+from memeblend.recipe.chain import ClassifyStage, ContrastiveStage, stage_arrows, training_order
 from memeblend.run.hands import HERE, Hands
 from memeblend.run.inputs import check_needs, possible
 from memeblend.run.places import candidates_in, encoder_in, stage_folder
-from memeblend.run.work import begin
+from memeblend.run.work import Work, begin
 from memeblend.training.contrastive.pairs import SHARE_HELD_BACK
 from memeblend.training.contrastive.work import fingerprint_of
 from memeblend.training.encoder import make_preprocessor
@@ -35,8 +36,18 @@ from memeblend.training.stages import Stage
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where and with what a stage is carried out."""
+class Place:
+    """Where and with what a stage is carried out.
+
+    Attributes:
+        recipe: that it is part of.
+        name: of the stage.
+        manifests: its memes.
+        run: the run's folder.
+        cache_dir: where decoded images are kept.
+        progress: who watches.
+        hands: who trains.
+    """
 
     recipe: Recipe
     name: str
@@ -44,17 +55,27 @@ class _Place:
     run: Path
     cache_dir: Path
     progress: Progress
-    hands: Hands
+    hands: Hands = HERE
 
     @property
     def folder(self) -> Path:
+        """The stage's own."""
         return stage_folder(self.run, self.name)
 
     def say(self, text: str) -> None:
+        """Tell something of the stage."""
         _say(self.progress, self.name, text)
 
 
-def train_stages(recipe: Recipe, folder: Path, *, cache_dir: Path, progress: Progress, hands: Hands = HERE) -> None:
+def train_stages(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    cache_dir: Path,
+    progress: Progress,
+    hands: Hands = HERE,
+    only: Collection[str] | None = None,
+) -> None:
     """Carry out the recipe's pre-training stages, each after those that it starts from, unless that is done.
 
     Args:
@@ -63,29 +84,46 @@ def train_stages(recipe: Recipe, folder: Path, *, cache_dir: Path, progress: Pro
         cache_dir: where decoded images are kept.
         progress: who watches.
         hands: who trains.
+        only: names of the stages that are wanted; None wants all.
 
     Raises:
         DataError: memes of a stage are not there or can't be trained on.
         ModelError: what a stage starts from can't be loaded or does not fit.
         OutputError: the folder can't be written.
     """
-    check_data(recipe)
-    memes: dict[str, list[Manifest]] = {}
-    for name, stage in recipe.pretraining.items():  # so that what can't be read is told before anything is trained
-        if isinstance(stage, ClassifyStage):
-            check_needs(recipe.model_copy(update={"candidates": stage.candidates}))
-        memes[name] = [_read(path, name, stage, progress) for path in stage.data]
+    wanted = recipe.pretraining if only is None else only
+    check_data(recipe, wanted)
+    # Read first, so that what can't be read is told before anything is trained.
+    memes = {name: read_stage(recipe, name, progress) for name in recipe.pretraining if name in wanted}
     for name in training_order(recipe.pretraining, recipe.encoder.source):
+        if name not in wanted:
+            continue
         stage = recipe.pretraining[name]
-        place = _Place(recipe, name, memes[name], folder.absolute(), cache_dir, progress, hands)
+        place = Place(recipe, name, memes[name], folder.absolute(), cache_dir, progress, hands)
         if isinstance(stage, ContrastiveStage):
             _contrast(stage, place)
         else:
             _classify(stage, place)
 
 
-def check_data(recipe: Recipe) -> None:
+def stages_before(recipe: Recipe, name: str) -> set[str]:
+    """The stages that a stage starts from, and that those start from."""
+    found: set[str] = set()
+    due = [name]
+    while due:
+        arrows = stage_arrows(due.pop(), recipe.pretraining, recipe.encoder.source)
+        new = {arrow.value for arrow in arrows if arrow.value in recipe.pretraining} - found
+        found |= new
+        due += sorted(new)
+    return found
+
+
+def check_data(recipe: Recipe, names: Collection[str] | None = None) -> None:
     """Refuse a recipe whose stages' memes are not there, before anything is trained.
+
+    Args:
+        recipe: the recipe.
+        names: of the stages that matter; None for all.
 
     Raises:
         DataError: with every path that leads nowhere.
@@ -94,7 +132,7 @@ def check_data(recipe: Recipe) -> None:
         Problem(f"pretraining.{name}.data", f"there is no file or folder '{path}'")
         for name, stage in recipe.pretraining.items()
         for path in stage.data
-        if not Path(path).expanduser().exists()
+        if (names is None or name in names) and not Path(path).expanduser().exists()
     ]
     if problems:
         raise DataError(
@@ -104,16 +142,31 @@ def check_data(recipe: Recipe) -> None:
         )
 
 
-def _read(path: str, name: str, stage: ContrastiveStage | ClassifyStage, progress: Progress) -> Manifest:
+def read_stage(recipe: Recipe, name: str, progress: Progress) -> list[Manifest]:
+    """The memes of a stage.
+
+    Args:
+        recipe: the recipe.
+        name: of the stage.
+        progress: who watches.
+
+    Raises:
+        DataError: they can't be read.
+        MissingExtraError: a candidate of the stage needs a package that is not installed.
+    """
+    stage = recipe.pretraining[name]
+    if isinstance(stage, ClassifyStage):
+        check_needs(recipe.model_copy(update={"candidates": stage.candidates}))
     label_tasks = None if isinstance(stage, ContrastiveStage) else ()
-    return Manifest.read(Path(path).expanduser(), label_tasks=label_tasks, notify=partial(_say, progress, name))
+    notify = partial(_say, progress, name)
+    return [Manifest.read(Path(path).expanduser(), label_tasks=label_tasks, notify=notify) for path in stage.data]
 
 
 def _say(progress: Progress, name: str, text: str) -> None:
     progress.say(f"pretraining {name}: {text}")
 
 
-def _contrast(stage: ContrastiveStage, place: _Place) -> None:
+def _contrast(stage: ContrastiveStage, place: Place) -> None:
     settings = contrastive_settings(place.recipe, stage, place.manifests, place.run)
 
     def work(folder: Path) -> None:
@@ -143,8 +196,7 @@ def contrastive_settings(
     base = recipe.model_copy(update={"encoder": recipe.encoder.model_copy(update={"source": stage.start})})
     num_steps = own.num_steps
     if stage.num_epochs:
-        num_pairs = sum(_num_pairs(manifest, own.splits) for manifest in manifests)
-        num_fit = num_pairs - min(own.num_validation, num_pairs // SHARE_HELD_BACK)
+        num_fit = sum(_num_pairs(manifest, own.splits) for manifest in manifests) - num_held_back(stage, manifests)
         num_steps = max(1, stage.num_epochs * math.ceil(num_fit / own.batch_size))
     return own.model_copy(
         update={
@@ -156,12 +208,36 @@ def contrastive_settings(
     )
 
 
+def num_held_back(stage: ContrastiveStage, manifests: Sequence[Manifest]) -> int:
+    """About how many pairs of its memes a contrastive stage holds back, before images are looked at."""
+    num_pairs = sum(_num_pairs(manifest, stage.settings.splits) for manifest in manifests)
+    return min(stage.settings.num_validation, num_pairs // SHARE_HELD_BACK)
+
+
 def _num_pairs(manifest: Manifest, splits: Sequence[str]) -> int:
     with_text = np.array([bool(text.strip()) for text in manifest.texts], dtype=bool)
     return int((with_text & np.isin(manifest.splits, splits)).sum())
 
 
-def _classify(stage: ClassifyStage, place: _Place) -> None:
+def _classify(stage: ClassifyStage, place: Place) -> None:
+    work, planned = classifying(stage, place)
+    names = ", ".join(one.name for one in planned)
+    place.say(f"{names} on {len(work.manifest):,} memes.")
+    place.hands.candidates(work, planned)
+    for one in planned:
+        work.train(one)
+
+
+def classifying(stage: ClassifyStage, place: Place) -> tuple[Work, list[Planned]]:
+    """The work of a stage of candidates, with its memes read and checked and nothing trained, and its candidates.
+
+    Args:
+        stage: the stage.
+        place: where it is carried out.
+
+    Raises:
+        DataError: its memes can't be trained on.
+    """
     own = stage_recipe(place.recipe, stage, place.name, place.run)
     place.folder.mkdir(parents=True, exist_ok=True)
     manifest = combined(place.manifests)
@@ -177,11 +253,7 @@ def _classify(stage: ClassifyStage, place: _Place) -> None:
         raise DataError(
             f"pretraining {place.name}: {left_out[0]}", fix="Give its memes what is missing, or leave these out."
         )
-    names = ", ".join(one.name for one in planned)
-    place.say(f"{names} on {len(work.manifest):,} memes.")
-    place.hands.candidates(work, planned)
-    for one in planned:
-        work.train(one)
+    return work, planned
 
 
 def stage_recipe(recipe: Recipe, stage: ClassifyStage, name: str, folder: Path) -> Recipe:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +115,43 @@ def begin(
         PredictionError: an objective or decisions that these memes don't allow.
         MissingExtraError: a candidate needs a package that is not installed.
     """
+    memes = with_roles(manifest, recipe, cache_dir=cache_dir, progress=progress)
+    if recipe.pretraining:
+        from memeblend.run.pretraining import train_stages  # whose stages are works themselves
+
+        train_stages(recipe, folder, cache_dir=cache_dir, progress=progress, hands=hands)
+    return Work(folder, recipe, *memes, cache_dir, progress)
+
+
+class WithRoles(NamedTuple):
+    """Memes whose splits have roles.
+
+    Attributes:
+        manifest: the memes.
+        roles: of their splits.
+        groups: number of each meme's group of duplicates.
+    """
+
+    manifest: Manifest
+    roles: SplitRoles
+    groups: NDArray[np.int64]
+
+
+def with_roles(manifest: Manifest, recipe: Recipe, *, cache_dir: Path, progress: Progress) -> WithRoles:
+    """Give the memes their roles, and check that the recipe's candidates can be trained on them.
+
+    Args:
+        manifest: labelled memes.
+        recipe: what to do.
+        cache_dir: where decoded images are kept between runs.
+        progress: who watches.
+
+    Raises:
+        DataError: the memes can't be trained on; every reason at once.
+        RecipeError: the recipe names label tasks or files that there are not.
+        PredictionError: an objective or decisions that these memes don't allow.
+        MissingExtraError: a candidate needs a package that is not installed.
+    """
     tasks = recipe.only_label_tasks or tuple(task.name for task in manifest.label_tasks)
     manifest = manifest.with_label_tasks(tasks)
     progress.start("looking for duplicates", len(manifest))
@@ -135,11 +173,7 @@ def begin(
     check_losses(recipe, manifest)
     check_choice(recipe, manifest, roles)
     check_needs(recipe)
-    if recipe.pretraining:
-        from memeblend.run.pretraining import train_stages  # whose stages are works themselves
-
-        train_stages(recipe, folder, cache_dir=cache_dir, progress=progress, hands=hands)
-    return Work(folder, recipe, manifest, roles, groups, cache_dir, progress)
+    return WithRoles(manifest, roles, groups)
 
 
 class Work:

@@ -9,45 +9,62 @@ from typing import Any
 
 from memeblend.files import replacing
 from memeblend.recipe import Recipe
-from memeblend.recipe.candidates import stem
-from memeblend.recipe.search import own_fields, put
+from memeblend.recipe.searched import Searched, own_fields, put
 from memeblend.tuning.trials import Trial, ranked
 
+_NUM_OWN = 9
+"""Columns of the table that are no fields."""
 
-def tuned(recipe: Recipe, name: str, trials: Sequence[Trial]) -> tuple[Recipe, list[Trial]]:
+
+def tuned(recipe: Recipe, searched: Searched, trials: Sequence[Trial]) -> tuple[Recipe, list[Trial]]:
     """The recipe with the best and second-best distinct trials of a stage as the copies "0" and "1" of its candidate.
 
-    Fields of the whole recipe have one value: the best trial's; the second is the best one that shares it. They are
-    searched no more in later stages.
+    A pre-training stage trains one of each kind, so it gets the best trial's values, and the second is told of only.
+    Fields of the whole recipe or stage have one value: the best trial's; the second is the best one that shares it.
+    They are searched no more in later stages.
 
     Args:
         recipe: the recipe.
-        name: the stage.
+        searched: the stage.
         trials: its trials.
 
     Returns:
-        The recipe, and the trials that became its copies; one where no other had a value.
+        The recipe, and the best and second-best trial; one where no other had a value.
     """
     best, *others = ranked(trials)
-    wide = _wide(name, best)
-    own = own_fields(name, best.values)
+    wide = _wide(searched, best)
+    own = own_fields(searched, best.values)
     second = [
-        trial for trial in others if _wide(name, trial) == wide and own_fields(name, trial.values) not in ({}, own)
+        trial
+        for trial in others
+        if _wide(searched, trial) == wide and own_fields(searched, trial.values) not in ({}, own)
     ]
     adopted = [best, *second[:1]]
     data = recipe.model_dump(mode="json")
-    position = [stem(spec) for spec in recipe.candidates].index(name)
-    put(data, name, position, wide)
-    spec = data["candidates"][position]
-    spec["variants"] = [_completed(data, own_fields(name, trial.values)) for trial in adopted] if own else []
-    if len(spec["variants"]) > 1:
-        spec["copies"] = max(recipe.copies_of(recipe.candidates[position]), len(adopted))
+    put(data, searched, best.values if searched.stage else wide)
+    if not searched.stage:
+        spec = data["candidates"][searched.position]
+        spec["variants"] = [_completed(data, own_fields(searched, trial.values)) for trial in adopted] if own else []
+        if len(spec["variants"]) > 1:
+            spec["copies"] = max(recipe.copies_of(recipe.candidates[searched.position]), len(adopted))
     data["search"]["space"] = {key: space for key, space in data["search"]["space"].items() if key not in wide}
     return Recipe.model_validate(data), adopted
 
 
-def _wide(name: str, trial: Trial) -> dict[str, Any]:
-    return {key: value for key, value in trial.values.items() if not key.startswith(f"candidates.{name}.")}
+def _wide(searched: Searched, trial: Trial) -> dict[str, Any]:
+    return {key: value for key, value in trial.values.items() if not key.startswith(searched.own)}
+
+
+def called(stage: str, place: int) -> str:
+    """What the best or the second-best trial of a stage became: a copy of its candidate, or its values.
+
+    Args:
+        stage: its name.
+        place: 0 for the best, 1 for the second.
+    """
+    if not stage.startswith("pretraining."):
+        return f"{stage}-{place}"
+    return f"second best of {stage}" if place else stage
 
 
 def _completed(data: Mapping[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -60,8 +77,8 @@ def _completed(data: Mapping[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 def write_table(path: Path, trials: Mapping[str, Sequence[Trial]], adopted: Mapping[str, Sequence[Trial]]) -> None:
     """Write all trials of a search as a parquet file.
 
-    Columns: stage, trial, state, value, num_epochs, seconds, error, candidate (the copy that it became, or ""), and
-    one for each field, with numbers as numbers and all else as JSON.
+    Columns: stage, trial, state, value, metric (what the value is), num_epochs, seconds, error, candidate (what it
+    became, or ""), and one for each field, with numbers as numbers and all else as JSON.
 
     Raises:
         OutputError: it could not be written.
@@ -70,13 +87,14 @@ def write_table(path: Path, trials: Mapping[str, Sequence[Trial]], adopted: Mapp
 
     rows = []
     for stage, of_stage in trials.items():
-        places = {trial.number: f"{stage}-{place}" for place, trial in enumerate(adopted[stage])}
+        places = {trial.number: called(stage, place) for place, trial in enumerate(adopted[stage])}
         for trial in of_stage:
             row = {
                 "stage": stage,
                 "trial": trial.number,
                 "state": trial.state,
                 "value": trial.value,
+                "metric": trial.metric,
                 "num_epochs": trial.num_epochs,
                 "seconds": trial.seconds,
                 "error": trial.error,
@@ -85,7 +103,7 @@ def write_table(path: Path, trials: Mapping[str, Sequence[Trial]], adopted: Mapp
             rows.append(row | {key: _cell(value) for key, value in trial.values.items()})
     frame = pd.DataFrame(rows)
     frame["value"] = frame["value"].astype("float64")
-    for column in frame.columns[8:]:
+    for column in frame.columns[_NUM_OWN:]:
         cells = frame[column].dropna()
         if any(isinstance(cell, str) for cell in cells):
             frame[column] = frame[column].map(

@@ -116,10 +116,10 @@ class TpeDrawer:
         import optuna
 
         for asked, trial in zip(self._asked, trials, strict=True):
-            if trial.value is None:
+            if trial.merit is None:
                 self._study.tell(asked, state=optuna.trial.TrialState.FAIL)
             else:
-                self._study.tell(asked, trial.value)
+                self._study.tell(asked, trial.merit)
 
 
 def _distribution(space: Space) -> Any:

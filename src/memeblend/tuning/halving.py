@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from memeblend.tuning.trials import Trial
+from memeblend.tuning.trials import Trial, merit
 
 Cutoffs = Mapping[str, Mapping[int, float]]
-"""For each of a candidate's models and each rung's epoch the least metric to go on."""
+"""For each model of a trial and each rung's epoch the least merit to go on: the metric, or a loss below 0."""
 
 
 def cutoffs(trials: Sequence[Trial], grace: int, reduction: int) -> dict[str, dict[int, float]]:
@@ -26,7 +26,12 @@ def cutoffs(trials: Sequence[Trial], grace: int, reduction: int) -> dict[str, di
         reduction: one of so many goes on.
     """
     found: dict[str, dict[int, float]] = {}
-    curves = [curves for trial in trials if trial.state in ("finished", "stopped") for curves in trial.curves.items()]
+    curves = [
+        (key, [merit(trial.metric, value) for value in curve])
+        for trial in trials
+        if trial.state in ("finished", "stopped")
+        for key, curve in trial.curves.items()
+    ]
     for key in dict.fromkeys(key for key, _ in curves):
         of_key = [curve for name, curve in curves if name == key]
         rung = grace
@@ -44,13 +49,24 @@ class Race:
 
     def __init__(self, limits: Cutoffs) -> None:
         self.limits = limits
-        self.stopped = False
         self._best: dict[str, float] = {}
+        self._behind: set[str] = set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether any training fell behind."""
+        return bool(self._behind)
 
     def falls_behind(self, key: str, epoch: int, score: float) -> bool:
-        """Whether a model's training ends after this epoch."""
+        """Whether a model's training ends after this epoch; once it has, it stays so.
+
+        Args:
+            key: of the model.
+            epoch: from 1.
+            score: its merit, of which more is better.
+        """
         self._best[key] = max(score, self._best.get(key, score))
         limit = self.limits.get(key, {}).get(epoch)
-        behind = limit is not None and self._best[key] < limit
-        self.stopped |= behind
-        return behind
+        if limit is not None and self._best[key] < limit:
+            self._behind.add(key)
+        return key in self._behind

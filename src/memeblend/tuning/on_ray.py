@@ -15,7 +15,8 @@ from typing import Any
 from memeblend.errors import ClusterError, MemeblendError
 from memeblend.ray_session import check_room, ray_session
 from memeblend.tuning.searching import Asked, Course
-from memeblend.tuning.training import Maker, Setup
+from memeblend.tuning.setup import Setup
+from memeblend.tuning.training import Maker
 from memeblend.tuning.trials import Trial
 
 _RETRIES = 2

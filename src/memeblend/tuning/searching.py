@@ -20,7 +20,7 @@ class Asked:
     Attributes:
         number: from 0.
         values: of the searched fields.
-        limits: metrics below which its trainings end early.
+        limits: merits below which its trainings end early.
     """
 
     number: int
@@ -91,7 +91,7 @@ class Course:
             known = {trial.key for trial in earlier}
             self._batch = list(range(len(earlier), len(earlier) + len(drawn)))
             for number, values in zip(self._batch, drawn, strict=True):
-                trial = Trial(number, values)
+                trial = Trial(number, values, metric=self.settings.metric)
                 ended = Trial.read(self.trial_folder(number))
                 self.trials[number] = trial if ended is None else ended
                 if ended is None and trial.key not in known:

@@ -1,114 +1,48 @@
-"""Making a trial: a candidate trained with the trial's values on the fit memes, judged on those that select."""
+"""Making a trial: what is searched is trained with the trial's values, and judged on what the stage chooses by."""
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-
-import numpy as np
-from pydantic import ValidationError
+from typing import Protocol
 
 from memeblend.candidates.base import Candidate, Planned
 from memeblend.candidates.making import load_candidate, make_candidate, plan
 from memeblend.data.manifest import Manifest
-from memeblend.data.splits import SplitRoles
-from memeblend.errors import DataError, MemeblendError, RecipeError
-from memeblend.files import write_json
-from memeblend.recipe import Recipe
-from memeblend.recipe.candidates import stem
-from memeblend.recipe.search import Search, put
-from memeblend.run.folder import candidate_folder, rows_of
-from memeblend.run.places import with_places
+from memeblend.errors import MemeblendError, TrainingError
+from memeblend.recipe import Pretraining, Recipe
+from memeblend.recipe.chain import ContrastiveStage
+from memeblend.run.folder import candidate_folder
+from memeblend.run.pretraining import contrastive_settings
 from memeblend.run.work import Work
+from memeblend.training.contrastive.work import WORK, pretrain
 from memeblend.training.progress import Silent
 from memeblend.training.trainer import mean_score
 from memeblend.tuning.halving import Race
 from memeblend.tuning.searching import Asked
-from memeblend.tuning.trials import Trial
+from memeblend.tuning.setup import Setup, read_memes, read_pairs, with_values
+from memeblend.tuning.trials import Trial, merit
 
-_MANIFEST, _MEMES = "manifest.parquet", "memes.json"
 Told = Callable[[int, str, list[float]], None]
 """Told of a trial's number, the key of a model under training and its metric after each epoch so far."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What all trials of a stage have in common; small, and the same for a process elsewhere that shares the disk.
-
-    Attributes:
-        run: the run's folder, with the preprocessor and the candidates that the stage starts from.
-        cache_dir: where decoded images and states are kept.
-        recipe: the recipe that values are put into.
-        name: the stage: the candidate's name without its number.
-        folder: holds a folder for each trial.
-    """
-
-    run: Path
-    cache_dir: Path
-    recipe: Recipe
-    name: str
-    folder: Path
-
-    @property
-    def position(self) -> int:
-        """Position of the stage's candidate in the recipe."""
-        return [stem(spec) for spec in self.recipe.candidates].index(self.name)
-
-
-def write_memes(work: Work, folder: Path) -> None:
-    """Keep the memes of a search where every worker finds them.
-
-    Raises:
-        OutputError: they could not be written.
-    """
-    work.manifest.write(folder / _MANIFEST)
-    write_json(folder / _MEMES, {"roles": work.roles.to_dict(), "groups": work.groups.tolist()})
-
-
-def read_memes(setup: Setup, recipe: Recipe, folder: Path) -> Work:
-    """The work of a recipe on the memes of a search, in a folder.
-
-    Raises:
-        DataError: the memes are not there.
-    """
-    kept = setup.run / "tune"
-    try:
-        state = json.loads((kept / _MEMES).read_text(encoding="utf-8"))
-        roles = SplitRoles(**{role: tuple(names) for role, names in state["roles"].items()})
-        groups = np.array(state["groups"], dtype=np.int64)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"The memes of the search could not be read from '{kept}': {error}.",
-            fix="The run and the cache must lie on a disk that all workers share, under the same names.",
-        ) from error
-    manifest = Manifest.read(kept / _MANIFEST, allow_outside=True)
-    return Work(folder, recipe, manifest, roles, groups, setup.cache_dir, Silent())
-
-
-def with_values(setup: Setup, values: dict[str, object]) -> Recipe:
-    """The recipe with a trial's values put in, and nothing more to search.
-
-    Raises:
-        RecipeError: the values don't go together.
-    """
-    data = setup.recipe.model_dump(mode="json")
-    put(data, setup.name, setup.position, json.loads(json.dumps(values)))
-    data["search"] = Search().model_dump(mode="json")
-    try:
-        return Recipe.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(f"{where or 'recipe'}: {first['msg'].removeprefix('Value error, ')}") from error
+OnEpoch = Callable[[str, int, float], bool]
+"""Told of a model's key, its epoch from 1 and its metric; says whether its training ends."""
+_PAIRS, _ENCODER = "pairs", "encoder"
 
 
 def before_stage(recipe: Recipe, name: str) -> tuple[list[Planned], Planned]:
-    """The candidates that a stage's first starts from, in the order in which they are trained, and itself."""
+    """The candidates that a candidate's first copy starts from, in the order in which they are trained, and itself.
+
+    Args:
+        recipe: the recipe.
+        name: the candidate, without its number.
+    """
     planned = plan(recipe)
     needed = {f"{name}-0"}
     for one in reversed(planned):
@@ -119,15 +53,25 @@ def before_stage(recipe: Recipe, name: str) -> tuple[list[Planned], Planned]:
     )
 
 
+class _Trains(Protocol):
+    """Trains what a stage trains."""
+
+    def value(self, asked: Asked, folder: Path, on_epoch: OnEpoch) -> float:
+        """The metric of a trial that works in a folder; goes on from what a killed worker left there."""
+
+    def logs(self, folder: Path) -> dict[str, Path]:
+        """The Trainer's log of each model under training in a trial's folder, by the model's key."""
+
+    def clean(self, folder: Path) -> None:
+        """Leave the metrics of an ended trial alone in its folder."""
+
+
 class Maker:
     """Makes the trials of a stage in this process, with the memes read once."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-
-    @cached_property
-    def _work(self) -> Work:
-        return read_memes(self.setup, self.setup.recipe, self.setup.run)
+        self._trains: _Trains = _TrainsPairs(setup) if setup.searched.is_contrastive else _TrainsCandidate(setup)
 
     def make(self, asked: Asked, told: Told) -> Trial:
         """Train and judge a trial; goes on from what a killed worker left. What goes wrong is the trial's error.
@@ -137,34 +81,48 @@ class Maker:
             told: told of its epochs.
         """
         began = time.monotonic()
-        folder = self.setup.folder / f"{asked.number:03d}"
+        folder, metric = self.setup.folder / f"{asked.number:03d}", self.setup.search.metric
         race = Race(asked.limits)
-        curves: dict[str, list[float]] = _curves_before(folder, self.setup.recipe.search.metric)
+        curves = _curves_in(self._trains.logs(folder), metric)
+        for key, curve in curves.items():  # what was reached before the kill counts
+            for epoch, score in enumerate(curve, 1):
+                race.falls_behind(key, epoch, merit(metric, score))
 
         def on_epoch(key: str, epoch: int, score: float) -> bool:
             curve = curves.setdefault(key, [])
             curve[epoch - 1 :] = [score]
             told(asked.number, key, list(curve))
-            return race.falls_behind(key, epoch, score)
+            return race.falls_behind(key, epoch, merit(metric, score))
 
-        trial = Trial(asked.number, asked.values)
+        trial = Trial(asked.number, asked.values, metric=metric)
         try:
-            value = self._value(asked, folder, on_epoch)
+            value = self._trains.value(asked, folder, on_epoch)
             trial = replace(trial, state="stopped" if race.stopped else "finished", value=value)
         except MemeblendError as error:
             trial = replace(trial, state="failed", error=str(error))
         except Exception as error:  # a library's; the other trials go on
             trial = replace(trial, state="failed", error=f"{type(error).__name__}: {error}")
-        self._clean(folder)
+        self._trains.clean(folder)
         return replace(trial, curves=curves, seconds=round(time.monotonic() - began, 2))
 
-    def _value(self, asked: Asked, folder: Path, on_epoch: Callable[[str, int, float], bool]) -> float:
-        setup = self.setup
-        recipe = with_places(with_values(setup, dict(asked.values)), setup.run)
-        before, planned = before_stage(recipe, setup.name)
-        work, base = self._work, setup.run
-        if any(not key.startswith(f"candidates.{setup.name}.") for key in asked.values):
-            # Fields of the whole recipe also change what the stage starts from.
+
+class _TrainsCandidate:
+    """Trains a candidate on the memes that fit, judged on those that select."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+
+    @cached_property
+    def _work(self) -> Work:
+        return read_memes(self.setup, self.setup.own_recipe(self.setup.recipe), self.setup.home)
+
+    def value(self, asked: Asked, folder: Path, on_epoch: OnEpoch) -> float:
+        setup, searched = self.setup, self.setup.searched
+        recipe = setup.own_recipe(with_values(setup, dict(asked.values)))
+        before, planned = before_stage(recipe, searched.candidate)
+        work, base = self._work, setup.home
+        if any(not key.startswith(searched.own) for key in asked.values):
+            # Fields of the whole recipe or stage also change what the candidate starts from.
             base = folder / "run"
             work = read_memes(setup, recipe, base)
             for one in before:
@@ -176,30 +134,82 @@ class Maker:
         context = replace(work.context(folder), recipe=recipe, told=on_epoch, fitted=fitted)
         candidate = make_candidate(planned)
         candidate.fit(context)
-        metric = setup.recipe.search.metric
+        metric = setup.search.metric
         found = mean_score(context.label_tasks, context.select_labels, dict(candidate.predict(context.select)), metric)
         return found[metric]
 
-    def _clean(self, folder: Path) -> None:
-        """Leave a trial's metrics alone."""
+    def logs(self, folder: Path) -> dict[str, Path]:
+        return {path.parent.name: path for path in sorted(folder.glob("training/*/metrics.jsonl"))}
+
+    def clean(self, folder: Path) -> None:
         shutil.rmtree(folder / "run", ignore_errors=True)
         for checkpoints in folder.glob("training/*/checkpoints"):
             shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def _curves_before(folder: Path, metric: str) -> dict[str, list[float]]:
-    """The metrics of epochs that a killed worker had finished, from the Trainer's own log."""
+class _TrainsPairs:
+    """Trains the encoder of a contrastive stage, judged on the pairs that it holds back."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+
+    @cached_property
+    def _manifests(self) -> list[Manifest]:
+        return read_pairs(self.setup)
+
+    def value(self, asked: Asked, folder: Path, on_epoch: OnEpoch) -> float:
+        setup, metric = self.setup, self.setup.search.metric
+        settings = self._settings(with_values(setup, dict(asked.values)))
+
+        def told(step: int, scores: Mapping[str, float]) -> bool:
+            return on_epoch(_PAIRS, math.ceil(step / settings.eval_every), _finite(scores[metric], metric))
+
+        facts = pretrain(
+            self._manifests,
+            folder / _ENCODER,
+            settings,
+            progress=Silent(),
+            cache_dir=setup.cache_dir,
+            told=told,
+        )
+        return _finite(facts["held_back"]["after"][metric], metric)
+
+    def _settings(self, recipe: Recipe) -> Pretraining:
+        """The stage's settings; where it counts epochs, it validates after each, so that trials with batches of
+        different sizes are compared when they have seen as many pairs."""
+        stage = recipe.pretraining[self.setup.searched.stage]
+        assert isinstance(stage, ContrastiveStage), "only a contrastive stage trains pairs"
+        settings = contrastive_settings(recipe, stage, self._manifests, self.setup.run)
+        if not stage.num_epochs:
+            return settings
+        return settings.model_copy(update={"eval_every": math.ceil(settings.num_steps / stage.num_epochs)})
+
+    def logs(self, folder: Path) -> dict[str, Path]:
+        return {_PAIRS: folder / _ENCODER / WORK / "metrics.jsonl"}
+
+    def clean(self, folder: Path) -> None:
+        for key, log in self.logs(folder).items():
+            if log.is_file():  # goes where the metrics of other trials are
+                kept = folder / "training" / key / log.name
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                log.replace(kept)
+        shutil.rmtree(folder / _ENCODER, ignore_errors=True)
+
+
+def _finite(value: float, metric: str) -> float:
+    """Raises TrainingError where it is no number."""
+    if math.isfinite(value):
+        return value
+    raise TrainingError(f"The {metric} on held-back pairs was no number.", fix="Lower the learning rate.")
+
+
+def _curves_in(logs: Mapping[str, Path], metric: str) -> dict[str, list[float]]:
+    """The metrics of epochs that a killed worker had finished, from the Trainer's own logs."""
     curves: dict[str, list[float]] = {}
-    for path in sorted(folder.glob("training/*/metrics.jsonl")):
+    for key, path in logs.items():
         try:
             entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         except (OSError, ValueError):
             continue
-        curves[path.parent.name] = [entry[f"eval_{metric}"] for entry in entries if f"eval_{metric}" in entry]
+        curves[key] = [entry[f"eval_{metric}"] for entry in entries if f"eval_{metric}" in entry]
     return curves
-
-
-def num_select(work: Work, task: str) -> int:
-    """Labelled memes of a label task that select."""
-    labels = work.manifest.labels(task)[rows_of(work.manifest, work.roles, ["select"])]
-    return int((labels >= 0).sum())

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from memeblend.errors import OutputError
 from memeblend.files import digest, write_json
+from memeblend.recipe.search import LOWER_IS_BETTER
 
 State = Literal["running", "finished", "stopped", "repeated", "failed"]
 RESULT = "result.json"
@@ -24,10 +25,11 @@ class Trial:
         values: by the recipe's dotted fields.
         state: "running"; "finished"; "stopped" early since it fell behind; "repeated", where an earlier trial of the
             same values stands for it; "failed".
-        value: the metric on the memes to select by, of the best epoch; None while there is none.
+        value: the metric on what the trial is judged by, of the best epoch; None while there is none.
         curves: the metric after each epoch, for each of the candidate's models.
         seconds: time it took.
         error: why it failed.
+        metric: what `value` and `curves` are of.
     """
 
     number: int
@@ -37,6 +39,12 @@ class Trial:
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
     seconds: float = 0.0
     error: str = ""
+    metric: str = ""
+
+    @property
+    def merit(self) -> float | None:
+        """The value so that higher is better, whatever the metric."""
+        return None if self.value is None else merit(self.metric, self.value)
 
     @property
     def key(self) -> str:
@@ -77,4 +85,14 @@ class Trial:
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
     """Trials that have a value and are distinct in what they tried, the best first, the earlier among equals."""
     found = [trial for trial in trials if trial.value is not None and trial.state in ("finished", "stopped")]
-    return sorted(found, key=lambda trial: (-(trial.value or 0.0), trial.number))
+    return sorted(found, key=lambda trial: (-(trial.merit or 0.0), trial.number))
+
+
+def merit(metric: str, value: float) -> float:
+    """A metric so that higher is better: a loss with its sign changed.
+
+    Args:
+        metric: its name.
+        value: of it.
+    """
+    return -value if metric in LOWER_IS_BETTER else value

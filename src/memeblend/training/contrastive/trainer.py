@@ -7,6 +7,7 @@ goes on from its last checkpoint to the very same weights.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,25 @@ class _PairWatch(Watch):
         if "eval_loss" not in entry:
             return ""
         return f"loss {entry['eval_loss']:.3f}, recall@10 {entry['eval_image_recall@10']:.3f} on held-back pairs"
+
+
+Told = Callable[[int, Mapping[str, float]], bool]
+"""Told of each validation's step and scores; where it says so, the training ends."""
+
+
+def tell_nobody(step: int, scores: Mapping[str, float]) -> bool:
+    """Lets the training go on."""
+    return False
+
+
+class _Told(TrainerCallback):
+    def __init__(self, told: Told) -> None:
+        self.told = told
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        scores = {name.removeprefix("eval_"): value for name, value in kwargs["metrics"].items()}
+        if self.told(state.global_step, scores):
+            control.should_training_stop = True
 
 
 class PairTrainer(Trainer):
@@ -149,11 +169,12 @@ def train_pairs(
     folder: Path,
     progress: Progress,
     workers: Workers = ALONE,
+    told: Told = tell_nobody,
 ) -> int:
     """Train an encoder of pairs in place; it ends with the weights of its best validation loss.
 
     Goes on from the last whole checkpoint in `folder`, if there is one. With several workers each calls this; the first
-    one writes, and its model alone ends with those weights.
+    one writes, and its model alone ends with those weights. Only a training without others may end early as told.
 
     Returns:
         Steps whose batch had nothing to tell apart.
@@ -163,7 +184,9 @@ def train_pairs(
     """
     is_first = workers.is_first
     steps = _Steps(settings.max_logit_scale)
-    watchers = [_PairWatch(progress, "pre-training", folder / "metrics.jsonl", "loss")] if is_first else []
+    watchers: list[TrainerCallback] = []
+    if is_first:
+        watchers = [_PairWatch(progress, "pre-training", folder / "metrics.jsonl", "loss"), _Told(told)]
     trainer = PairTrainer(
         settings=settings,
         validation=validation,

@@ -25,7 +25,7 @@ from memeblend.recipe.pretraining import Pretraining
 from memeblend.training.contrastive.card import card_text
 from memeblend.training.contrastive.encoder import image_transform, save_encoder, start, token_ids
 from memeblend.training.contrastive.pairs import PairDataset, Pairs, gather
-from memeblend.training.contrastive.trainer import train_pairs
+from memeblend.training.contrastive.trainer import Told, tell_nobody, train_pairs
 from memeblend.training.contrastive.validation import Validation
 from memeblend.training.encoder import encoder_fingerprint
 from memeblend.training.preprocessing import Preprocessor
@@ -34,7 +34,8 @@ from memeblend.training.workers import ALONE, Workers
 
 FACTS = "pretraining.json"
 """What is known of an encoder that `pretrain` made."""
-_WORK = "training"
+WORK = "training"
+"""Folder in it of checkpoints and metrics."""
 _STARTED = "started.json"
 _FORMAT = 1
 
@@ -47,6 +48,7 @@ def pretrain(
     progress: Progress | None = None,
     cache_dir: Path | None = None,
     workers: Workers = ALONE,
+    told: Told = tell_nobody,
 ) -> dict[str, Any]:
     """Pre-train an encoder on pairs of image and text.
 
@@ -61,6 +63,7 @@ def pretrain(
         cache_dir: where decoded images are kept; None takes the default folder.
         workers: who trains together; each makes this call, and all must see the same folders. Their number may change
             from call to call.
+        told: told of each validation; where it says so, the training ends with the best weights so far.
 
     Returns:
         What `pretraining.json` holds: data, steps, held-back scores, settings.
@@ -85,7 +88,7 @@ def pretrain(
     dataset = PairDataset(pairs, fit, ids, preprocessor, settings, workers)
     before = workers.from_first(lambda: validation.scores(model))
     began = time.monotonic()
-    num_empty = train_pairs(model, dataset, validation, settings, out / _WORK, progress, workers)
+    num_empty = train_pairs(model, dataset, validation, settings, out / WORK, progress, workers, told)
     seconds = round(time.monotonic() - began, 1)
 
     def finished() -> dict[str, Any]:
@@ -99,13 +102,7 @@ def pretrain(
             "seconds_of_last_start": seconds,
             "steps_without_negatives": num_empty,
             "logit_scale": math.exp(float(_scale(model))),
-            "held_back": {
-                "before": before,
-                "after": validation.scores(model),
-                "chance": validation.chance(),
-                "num_texts": len(validation.token_ids),
-                "num_images": len(validation.pixels),
-            },
+            "held_back": _held_back_facts(model, validation, before),
             "settings": settings.model_dump(mode="json"),
         }
         _finish(out, model, preprocessor, facts)
@@ -122,7 +119,7 @@ def claimed(out: Path, fingerprint: str) -> bool:
     """
     if (out / FACTS).is_file() and read_facts(out)["fingerprint"] == fingerprint:
         return True
-    started = out / _WORK / _STARTED
+    started = out / WORK / _STARTED
     try:
         found = json.loads(started.read_text(encoding="utf-8"))["fingerprint"] if started.is_file() else None
         holds_other = found is None and out.exists() and (not out.is_dir() or any(out.iterdir()))
@@ -166,6 +163,16 @@ def _scale(model: Any) -> torch.Tensor:
     return scale.detach()
 
 
+def _held_back_facts(model: PreTrainedModel, validation: Validation, before: dict[str, float]) -> dict[str, Any]:
+    return {
+        "before": before,
+        "after": validation.scores(model),
+        "chance": validation.chance(),
+        "num_texts": len(validation.token_ids),
+        "num_images": len(validation.pixels),
+    }
+
+
 def _data_facts(pairs: Pairs, fit: NDArray[np.int64], held_back: NDArray[np.int64]) -> dict[str, Any]:
     return {
         "num_pairs": len(pairs),
@@ -180,7 +187,7 @@ def _data_facts(pairs: Pairs, fit: NDArray[np.int64], held_back: NDArray[np.int6
 
 def _finish(out: Path, model: PreTrainedModel, preprocessor: Preprocessor, facts: dict[str, Any]) -> None:
     """Put the encoder in place, what makes it whole last; checkpoints go, the metrics stay."""
-    ready = out / _WORK / "encoder"
+    ready = out / WORK / "encoder"
     try:
         shutil.rmtree(ready, ignore_errors=True)
         ready.mkdir(parents=True)
@@ -192,4 +199,4 @@ def _finish(out: Path, model: PreTrainedModel, preprocessor: Preprocessor, facts
     except OSError as error:
         raise OutputError(f"Could not write the encoder to '{out}': {error.strerror or error}.") from error
     write_json(out / FACTS, facts)
-    shutil.rmtree(out / _WORK / "checkpoints", ignore_errors=True)
+    shutil.rmtree(out / WORK / "checkpoints", ignore_errors=True)
