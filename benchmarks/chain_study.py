@@ -17,9 +17,11 @@ import argparse
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,11 +29,11 @@ from common import quiet
 from comparing import difference, resampled_means, with_interval
 from memeblend import Manifest, MemeClassifier
 from memeblend.evaluation.tables import PredictionTable
+from memeblend.files import toml_text
 from memeblend.recipe.parts import Metric
 
 RECIPE = Path(__file__).parents[1] / "examples" / "chain.toml"
 MEMEBLEND = [sys.executable, "-c", "from memeblend.cli import main; main()"]
-NO_STAGES = ("pretraining={}", "candidates.text.start=encoder", "candidates.image.start=encoder")
 FROM_NOTHING, CONTRASTIVE, BINARY = "from nothing", "contrastive", "contrastive, then harmeme"
 ENSEMBLE = "ensemble"
 METRICS: tuple[Metric, ...] = ("weighted_f1", "macro_f1")
@@ -69,18 +71,33 @@ def _fit(given: argparse.Namespace, name: str, way: str, seed: int, folder: Path
     """Train a cell, or go on with it."""
     if (folder / "report.json").is_file():
         return
-    source = "tiny" if way == FROM_NOTHING else str(given.encoder.resolve())
-    settings = [f"seed={seed}", f"encoder.source={json.dumps(source)}", *given.settings]
-    if way == BINARY:
-        settings += ["pretraining.contrast={}", f"pretraining.harm.data={json.dumps([str(given.data / 'harmeme')])}"]
-    else:
-        settings += NO_STAGES
-    command = [*MEMEBLEND, "fit", str(given.data / name), "--recipe", str(RECIPE), "--out", str(folder)]
+    given.out.mkdir(parents=True, exist_ok=True)
+    recipe = given.out / f"{folder.name}.toml"
+    recipe.write_text(toml_text(_recipe(given, way)), encoding="utf-8")
+    settings = [f"seed={seed}", *given.settings]
+    command = [*MEMEBLEND, "fit", str(given.data / name), "--recipe", str(recipe), "--out", str(folder)]
     command += ["--limit", str(given.limit)] if given.limit else []
     for setting in settings:
         command += ["--set", setting]
     print(f"{name}, {way}, seed {seed} ...", file=sys.stderr, flush=True)
-    subprocess.run(command, check=True, capture_output=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the cell in {folder} failed:\n{done.stderr}")
+
+
+def _recipe(given: argparse.Namespace, way: str) -> dict[str, Any]:
+    """The chain from the stage on that a way begins with."""
+    recipe = tomllib.loads(RECIPE.read_text(encoding="utf-8"))
+    stages = recipe["pretraining"]
+    del stages["contrast"]  # which has made the encoder
+    recipe["encoder"]["source"] = "tiny" if way == FROM_NOTHING else str(given.encoder.resolve())
+    stages["harm"]["data"] = [str((given.data / "harmeme").resolve())]
+    if way != BINARY:
+        del stages["harm"]
+        for candidate in recipe["candidates"]:
+            if candidate.get("start") == "harm":
+                candidate["start"] = "encoder"
+    return recipe
 
 
 @dataclass(frozen=True)
