@@ -53,6 +53,13 @@ def test_the_template_is_left_alone():
 @pytest.mark.parametrize("text", ["", "   ", "\U0001f602\U0001f602", "\x00\x1b", "नमस्ते", "\U0010ffff"])
 def test_what_the_font_lacks_is_not_drawn(text):
     assert not len(changed_rows([text, ""], "anton"))
+    assert not CaptionDrawer("anton").shows(text)
+    assert CaptionDrawer("anton").shows(text + " ok")
+
+
+def test_variation_selectors_alone_show_nothing():
+    # DejaVu has them, without anything to see.
+    assert not CaptionDrawer("dejavu").shows("\ufe0f")
 
 
 @pytest.mark.parametrize("text", ["w" * 5000, "many words " * 2000, "a", "\u202eright to left\u200b", "ÄÖÜ ß é"])

@@ -72,6 +72,10 @@ class CaptionDrawer:
     def __init__(self, font: str) -> None:
         self._path = str(font_path(font))
 
+    def shows(self, text: str) -> bool:
+        """Whether anything of a text would be drawn: the font may lack every character of it."""
+        return any(_has(self._path, letter) for letter in text.upper() if not letter.isspace())
+
     def draw(self, image: Image.Image, boxes: Sequence[str]) -> Image.Image:
         """A copy of an image with texts on it.
 
@@ -164,6 +168,9 @@ def _width(path: str, letter: str) -> float:
 
 @lru_cache(maxsize=65536)
 def _has(path: str, letter: str) -> bool:
-    """Whether the font has a picture of this character of its own."""
+    """Whether the font has a picture of this character of its own, and one with something in it."""
+    if not letter.isprintable():
+        return False
     font = _font(path, _MEASURED)
-    return letter.isprintable() and bytes(font.getmask(letter)) != bytes(font.getmask("\U0010ffff"))
+    picture = bytes(font.getmask(letter))
+    return any(picture) and picture != bytes(font.getmask("\U0010ffff"))

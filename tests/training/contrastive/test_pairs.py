@@ -1,5 +1,7 @@
 """Pairs gathered from memes, cut, drawn into batches."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from builders import draw_image
 from memeblend.errors import DataError
 from memeblend.training.contrastive.encoder import image_transform, start, token_ids
-from memeblend.training.contrastive.pairs import PairBatches, PairDataset, gather
+from memeblend.training.contrastive.pairs import PairBatches, PairDataset, Pairs, gather
 from memeblend.training.progress import Silent
 from pair_memes import meme_rows, read, small
 
@@ -90,6 +92,20 @@ def test_at_most_a_fifth_is_held_back(pairs):
     assert (len(fit), len(held_back)) == (32, 8)
 
 
+@pytest.mark.parametrize(
+    ("counts", "num_held_back"), [((1, 99), 1), ((5, 5, 90), 5), ((50, 50), 50), ((30, 30, 30), 30)]
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_text_that_most_pairs_share_leaves_something_to_train_on(counts, num_held_back, seed):
+    text = np.repeat(np.arange(len(counts)), counts)
+    image = np.arange(len(text)) % 3
+    pixels = np.zeros((3, 2, 2, 3), dtype=np.uint8)
+    sources = np.array(["s"] * len(text))
+    found = Pairs([str(number) for number in range(len(counts))], pixels, [Path("x")] * 3, text, image, sources)
+    fit, held_back = found.cut(2000, seed)
+    assert (len(fit), len(held_back)) == (len(text) - num_held_back, num_held_back)
+
+
 def test_a_batch_encodes_each_distinct_image_once(pairs):
     recipe = small("rendering.share=0")
     found = dataset(pairs, recipe).collate([(row, 0) for row in range(20, 28)])
@@ -117,6 +133,18 @@ def test_drawn_templates_differ_from_step_to_step_and_are_the_same_when_asked_ag
     assert found["fits"].sum() == 8
     assert found["pixel_values"].equal(again["pixel_values"])
     assert not found["pixel_values"].equal(later["pixel_values"])
+
+
+def test_a_template_stays_blank_where_the_font_lacks_the_text(tmp_path):
+    rows = meme_rows(tmp_path)
+    for row, text in zip(rows, ("\U0001f602", "नमस्ते दुनिया", "❤\ufe0f\ufe0f दुनिया"), strict=False):
+        row["text"] = text
+    pairs = gathered([read(tmp_path, rows)])
+    found = dataset(pairs, small("rendering.share=1", "rendering.font=anton")).collate([(row, 0) for row in range(5)])
+    assert len(found["pixel_values"]) == 3  # one blank template, and two with their texts
+    assert sorted(found["image_index"].bincount().tolist()) == [1, 1, 3]
+    # A blank one fits all five texts; the other two fit their own.
+    assert sorted(found["fits"].sum(dim=0).tolist()) == [1, 1, 5, 5, 5]
 
 
 @settings(deadline=None, max_examples=40)

@@ -61,12 +61,17 @@ class Pairs:
         return np.bincount(distinct[:, 0], minlength=len(self.pixels)) >= least_texts
 
     def cut(self, num_validation: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows to fit and rows to validate; all pairs of a text go to one side."""
+        """Rows to fit and rows to validate; all pairs of a text go to one side.
+
+        A text of more pairs than are wanted is not held back, nor the last two texts: what is left would be too little.
+        """
         wanted = max(1, min(num_validation, len(self) // SHARE_HELD_BACK))
         order = np.random.default_rng((seed, 1)).permutation(len(self.texts))
-        counts = np.bincount(self.text, minlength=len(self.texts))[order]
+        counts = np.bincount(self.text, minlength=len(self.texts))
+        rare = order[counts[order] <= max(wanted, counts.min())]
+        num_texts = int(np.searchsorted(np.cumsum(counts[rare]), wanted) + 1)
         held_back = np.zeros(len(self.texts), dtype=bool)
-        held_back[order[: int(np.searchsorted(np.cumsum(counts), wanted) + 1)]] = True
+        held_back[rare[: min(num_texts, max(1, len(self.texts) - 2))]] = True
         return np.flatnonzero(~held_back[self.text]), np.flatnonzero(held_back[self.text])
 
 
@@ -262,10 +267,13 @@ class PairDataset(Dataset[tuple[int, int]]):
 
     def _random_if_drawn(self, row: int, step: int) -> np.random.Generator | None:
         """What the drawing of a pair is drawn from, or None where its image is shown as it is."""
-        if int(self.image[row]) not in self._blanks:
+        if self._drawer is None or int(self.image[row]) not in self._blanks:
             return None
         random = np.random.default_rng((self.settings.seed, 3, step, row))
-        return random if random.random() < self.settings.rendering.share else None
+        if random.random() >= self.settings.rendering.share:
+            return None
+        # A template on which nothing can be drawn stays blank, so it fits its other texts as any blank one does.
+        return random if self._drawer.shows(self.pairs.texts[self.text[row]]) else None
 
 
 def _reduced(path: Path, side: int) -> Image.Image:
