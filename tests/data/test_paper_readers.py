@@ -11,7 +11,7 @@ import pytest
 
 import made_up_sets
 from memeblend.data.manifest import Manifest
-from memeblend.data.readers import recognise
+from memeblend.data.readers import missing_parts, recognise
 from memeblend.data.sets import READER_NAMES, SETS
 from memeblend.errors import DataError
 
@@ -40,6 +40,27 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy(made: Path, tmp_path: Path) -> Any:
     """Copies a set, to be damaged."""
     return lambda name: Path(shutil.copytree(made / name, tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "renamed"),
+    [
+        ("imgflip575k", ("dataset", "dataset/memes", "dataset/templates", "dataset/templates/img")),
+        ("mmhs150k", ("img_resized", "img_txt", "splits", "splits/val_ids.txt")),
+        ("hateful_memes", ("img", "dev_seen.jsonl")),
+        ("memotion3", ("image", "image/train", "val.csv")),
+    ],
+)
+def test_the_case_of_names_varies_between_copies(made: Path, copy: Any, name: str, renamed: tuple[str, ...]) -> None:
+    folder = copy(name)
+    for path in sorted(renamed, reverse=True):  # what is inside goes first
+        (folder / path).rename((folder / path).with_name(Path(path).name.title()))
+    assert recognise(folder) == name
+    assert missing_parts(folder, name) == []
+    found, expected = Manifest.read(folder), Manifest.read(made / name)
+    assert found.meme_ids.tolist() == expected.meme_ids.tolist()
+    assert found.texts == expected.texts
+    assert found.image_digests() == expected.image_digests()
 
 
 @pytest.mark.parametrize("name", ["imgflip575k", "mmhs150k", "hateful_memes", "mami", "memotion2", "memotion3"])
@@ -116,6 +137,11 @@ class TestImgflip:
         kept = Manifest.read(folder, skip_bad=True, rejected_to=tmp_path / "rejected.csv")
         assert len(kept) == 9 + 4
         assert len(pd.read_csv(tmp_path / "rejected.csv")) == 5
+
+    def test_what_a_mac_leaves_in_archives_is_no_caption(self, made: Path, copy: Any) -> None:
+        folder = copy("imgflip575k")
+        (folder / "dataset" / "memes" / "._Made-Up-0.json").write_bytes(b"\x00\x05\x16\x07")
+        assert len(Manifest.read(folder)) == len(Manifest.read(made / "imgflip575k"))
 
     def test_half_a_set(self, copy: Any) -> None:
         folder = copy("imgflip575k")
@@ -329,3 +355,11 @@ class TestMemotion:
         shutil.rmtree(folder / "image")
         found = faults(folder, reader="memotion3")
         assert found == [f"image/{split}/: is not there" for split in ("train", "val", "test")]
+
+    def test_images_without_their_table_are_half_a_split(self, copy: Any) -> None:
+        folder = copy("memotion3")
+        (folder / "val.csv").unlink()
+        assert faults(folder) == ["val.csv: is not there"]
+        shutil.rmtree(folder / "image" / "val")  # a part of the set is no half of one
+        assert Manifest.read(folder).split_names == ("train", "test")
+        assert missing_parts(folder, "memotion3") == ["val.csv", "image/val/"]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -63,6 +64,21 @@ def test_all_sets_that_are_missing_are_told_with_where_to_ask_and_how_they_lie(r
         assert all(line in message for line in SETS[name].layout)
     assert SETS["hateful_memes"].ask not in message
     assert list(check_sets(raw, ["pretrainCLIP", "memotion3"])) == list(ALL)
+
+
+def test_sets_of_which_parts_are_missing_are_told_before_anything_is_read(raw, tmp_path):
+    for name in ALL:
+        shutil.copytree(raw / name, tmp_path / name)
+    (tmp_path / "hateful_memes" / "dev_unseen.jsonl").unlink()
+    (tmp_path / "mami" / "Test.csv").unlink()
+    shutil.rmtree(tmp_path / "memotion3" / "image" / "val")
+    with pytest.raises(DataError) as caught:
+        check_sets(tmp_path, ["pretrainCLIP", "pretrainuni", "memotion3"])
+    assert [problem.what for problem in caught.value.problems] == [
+        f"'{tmp_path / 'hateful_memes'}' lacks dev_unseen.jsonl",
+        f"'{tmp_path / 'mami'}' lacks Test.csv",
+        f"'{tmp_path / 'memotion3'}' lacks image/val/",
+    ]
 
 
 def test_a_set_under_anothers_name_and_no_root_at_all_are_refused(raw, tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 from memeblend.data.composites import MEMBERS
 from memeblend.data.manifest import Manifest
 from memeblend.data.preparing import prepare
-from memeblend.data.readers import recognise
+from memeblend.data.readers import missing_parts, recognise
 from memeblend.data.sets import SETS
 from memeblend.data.statistics import Sizes
 from memeblend.errors import DataError, Problem
@@ -98,7 +98,10 @@ def _why_unusable(folder: Path, name: str) -> str:
         found = recognise(folder)
     except DataError as error:
         return error.message
-    return "" if found == name else f"'{folder}' lies like the data set {found}"
+    if found != name:
+        return f"'{folder}' lies like the data set {found}"
+    absent = missing_parts(folder, name)
+    return f"'{folder}' lacks {', '.join(absent)}" if absent else ""
 
 
 def _how_to_get(name: str, root: Path) -> str:

@@ -54,6 +54,23 @@ def read_rows(path: Path, reader: str | None, request: ReadRequest) -> RawMemes:
     return raw
 
 
+def missing_parts(folder: Path, name: str) -> list[str]:
+    """The parts that a folder of one of the paper's data sets lacks, without reading any of it."""
+    match name:
+        case "imgflip575k":
+            return imgflip575k.missing(folder)
+        case "mmhs150k":
+            return mmhs150k.missing(folder)
+        case "hateful_memes":
+            return hateful_memes.missing(folder)
+        case "mami":
+            return mami.missing(folder)
+        case "memotion2" | "memotion3":
+            return memotion3.missing(folder)
+        case _:
+            return []
+
+
 def recognise(path: Path) -> str:
     """Name of the reader for a file or folder.
 

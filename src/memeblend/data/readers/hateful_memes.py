@@ -11,7 +11,7 @@ from typing import Any
 
 from memeblend.data.label_values import HATEFUL, add_labels
 from memeblend.data.paths import entry
-from memeblend.data.readers.expecting import incomplete
+from memeblend.data.readers.expecting import refuse_incomplete
 from memeblend.data.readers.mmf import HATEFUL_WORDS
 from memeblend.data.rows import RawMemes, ReadRequest, namespaced
 from memeblend.data.tables import read_json_lines, scalar_text
@@ -22,13 +22,19 @@ _FILES = {
     "validation": ("dev_seen.jsonl", "dev_unseen.jsonl"),
     "test": ("test_seen.jsonl", "test_unseen.jsonl"),
 }
+_IMAGES = "img"
 _KEYS = ("img", "label", "text")
 
 
 def recognises(folder: Path) -> bool:
     """Whether a folder has the layout of Hateful Memes in both phases: two of its four later files tell."""
     there = [entry(folder, name) is not None for split in ("validation", "test") for name in _FILES[split]]
-    return entry(folder, "img") is not None and sum(there) >= 2
+    return entry(folder, _IMAGES) is not None and sum(there) >= 2
+
+
+def missing(folder: Path) -> list[str]:
+    """The parts of the set that a folder lacks."""
+    return [name for name, path in _parts(folder).items() if path is None]
 
 
 def read(folder: Path, request: ReadRequest) -> RawMemes:
@@ -37,11 +43,8 @@ def read(folder: Path, request: ReadRequest) -> RawMemes:
     Raises:
         DataError: a part of the set is missing, or a file can't be read.
     """
-    names = [name for files in _FILES.values() for name in files]
-    found = {name: entry(folder, name) for name in (*names, "img")}
-    absent = [name for name, path in found.items() if path is None]
-    if absent:
-        raise incomplete(_DATASET, folder, absent)
+    refuse_incomplete(_DATASET, folder, missing(folder))
+    found = _parts(folder)
     raw = RawMemes(folder)
     rows: list[dict[str, Any]] = []
     split_of: dict[str, str] = {}
@@ -51,11 +54,19 @@ def read(folder: Path, request: ReadRequest) -> RawMemes:
             path = found[name]
             assert path is not None, "missing files were refused above"
             before |= _add_file(raw, rows, path, split, before, split_of)
+    images = found[_IMAGES]
+    assert images is not None, "missing folders were refused above"
+    raw.images = [_in_folder(images.name, image) for image in raw.images]
     add_labels(raw, HATEFUL, [_word(row.get("label")) for row in rows], "label", HATEFUL_WORDS)
     for row, split in enumerate(raw.splits):
         if raw.labels[HATEFUL.name][row] is None and split != "test" and rows[row].get("label") is None:
             raw.report_label(row, "has no label, which only test memes may lack", "label")
     return raw
+
+
+def _parts(folder: Path) -> dict[str, Path | None]:
+    names = [name for files in _FILES.values() for name in files]
+    return {name: entry(folder, name) for name in (*names, _IMAGES)}
 
 
 def _add_file(
@@ -109,6 +120,12 @@ def _merge(raw: RawMemes, rows: list[dict[str, Any]], row: int, value: dict[str,
             kept[key] = value.get(key)
         elif value.get(key) not in (None, kept[key]):
             raw.report(row, f"{where} says otherwise: {value[key]!r}, here {kept[key]!r}", key)
+
+
+def _in_folder(name: str, image: str | None) -> str | None:
+    """A row's image where the folder of images is: its name's case varies between copies, the rows' does not."""
+    first, _, rest = (image or "").partition("/")
+    return f"{name}/{rest}" if rest and first.casefold() == _IMAGES else image
 
 
 def _word(value: Any) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from memeblend.data.paths import entry
-from memeblend.data.readers.expecting import incomplete
+from memeblend.data.readers.expecting import refuse_incomplete
 from memeblend.data.rows import RawMemes, ReadRequest, namespaced
 from memeblend.data.sets import SETS
 from memeblend.data.tables import read_json, scalar_text
@@ -25,7 +25,14 @@ _PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp")
 def recognises(folder: Path) -> bool:
     """Whether a folder has the layout of ImgFlip575K."""
     base = _base(folder)
-    return entry(base, "memes") is not None and entry(base / "templates", "img") is not None
+    return entry(base, "memes") is not None and _pictures(base) is not None
+
+
+def missing(folder: Path) -> list[str]:
+    """The parts of the set that a folder lacks."""
+    base = _base(folder)
+    wanted = (("memes/<template>.json", _caption_files(base)), ("templates/img/", _pictures(base)))
+    return [name for name, found in wanted if not found]
 
 
 def read(folder: Path, request: ReadRequest) -> RawMemes:
@@ -34,20 +41,18 @@ def read(folder: Path, request: ReadRequest) -> RawMemes:
     Raises:
         DataError: a part of the set is missing.
     """
+    refuse_incomplete(_DATASET, folder, missing(folder))
     base = _base(folder)
-    memes, pictures = base / "memes", base / "templates" / "img"
-    files = sorted(memes.glob("*.json")) if memes.is_dir() else []
-    wanted = (("memes/<template>.json", bool(files)), ("templates/img/", pictures.is_dir()))
-    absent = [name for name, there in wanted if not there]
-    if absent:
-        raise incomplete(_DATASET, folder, absent)
+    files, pictures = _caption_files(base), _pictures(base)
+    assert pictures is not None, "missing parts were refused above"
     raw = RawMemes(base)
+    where = pictures.relative_to(base).as_posix()
     there = {path.stem: path.name for path in sorted(pictures.iterdir()) if path.suffix.lower() in _PICTURES}
     num_without = 0
     for file in files:
         captions = _captions(raw, file)
         if file.stem in there:
-            _add_template(raw, file, captions, f"templates/img/{there[file.stem]}")
+            _add_template(raw, file, captions, f"{where}/{there[file.stem]}")
         elif captions:
             num_without += len(captions)
             what = f"{len(captions)} captions left out: there is no picture {file.stem}.jpg in templates/img"
@@ -63,8 +68,20 @@ def read(folder: Path, request: ReadRequest) -> RawMemes:
 
 
 def _base(folder: Path) -> Path:
-    inner = folder / "dataset"
-    return inner if inner.is_dir() and not (folder / "memes").is_dir() else folder
+    inner = entry(folder, "dataset")
+    return inner if inner is not None and inner.is_dir() and entry(folder, "memes") is None else folder
+
+
+def _caption_files(base: Path) -> list[Path]:
+    memes = entry(base, "memes")
+    # Archives from a Mac hold a "._name.json" beside each file.
+    return [] if memes is None else sorted(path for path in memes.glob("*.json") if not path.name.startswith("."))
+
+
+def _pictures(base: Path) -> Path | None:
+    templates = entry(base, "templates")
+    found = None if templates is None else entry(templates, "img")
+    return found if found is not None and found.is_dir() else None
 
 
 def _some(names: list[str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from memeblend.data.label_values import MISOGYNOUS, MISOGYNY_TYPES, add_labels, class_words, label_key
 from memeblend.data.paths import entry
-from memeblend.data.readers.expecting import incomplete
+from memeblend.data.readers.expecting import refuse_incomplete
 from memeblend.data.readers.memotion import find_column
 from memeblend.data.rows import RawMemes, ReadRequest, namespaced
 from memeblend.data.tables import TextTable, read_headless, read_table
@@ -27,22 +27,20 @@ def recognises(folder: Path) -> bool:
     return _table(folder, "training") is not None and entry(folder, "training") is not None
 
 
+def missing(folder: Path) -> list[str]:
+    """The parts of the set that a folder lacks."""
+    parts = _parts(folder)
+    return [name for name, path in parts.items() if path is None or (name.endswith("/") and not path.is_dir())]
+
+
 def read(folder: Path, request: ReadRequest) -> RawMemes:
     """Read MAMI; without `test_labels.txt` the test memes have no labels.
 
     Raises:
         DataError: a part of the set is missing, or a table can't be read or lacks a column.
     """
-    wanted = {
-        "training.csv": _table(folder, "training"),
-        "TRAINING/": entry(folder, "training"),
-        "Test.csv": _table(folder, "test"),
-        "test/": entry(folder, "test"),
-    }
-    absent = [name for name, path in wanted.items() if path is None or (name.endswith("/") and not path.is_dir())]
-    if absent:
-        raise incomplete(_DATASET, folder, absent)
-    train_file, train_images, test_file, test_images = (path for path in wanted.values() if path is not None)
+    refuse_incomplete(_DATASET, folder, missing(folder))
+    train_file, train_images, test_file, test_images = (path for path in _parts(folder).values() if path is not None)
     raw = RawMemes(folder)
     train, test = read_table(train_file, request.notify), read_table(test_file, request.notify)
     _add_split(raw, "train", train, train_images)
@@ -62,6 +60,15 @@ def read(folder: Path, request: ReadRequest) -> RawMemes:
         values = [*train.column(column), *of_test[task.name]]
         add_labels(raw, task, values, column, _words(task))
     return raw
+
+
+def _parts(folder: Path) -> dict[str, Path | None]:
+    return {
+        "training.csv": _table(folder, "training"),
+        "TRAINING/": entry(folder, "training"),
+        "Test.csv": _table(folder, "test"),
+        "test/": entry(folder, "test"),
+    }
 
 
 def _table(folder: Path, name: str) -> Path | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from memeblend.data.label_values import HATE_TYPE, add_labels, class_words
 from memeblend.data.paths import entry
-from memeblend.data.readers.expecting import incomplete
+from memeblend.data.readers.expecting import refuse_incomplete
 from memeblend.data.rows import RawMemes, ReadRequest, namespaced
 from memeblend.data.tables import read_json
 from memeblend.errors import DataError, Problem
@@ -29,19 +29,24 @@ def recognises(folder: Path) -> bool:
     return entry(folder, _LABELS) is not None
 
 
+def missing(folder: Path) -> list[str]:
+    """The parts of the set that a folder lacks."""
+    absent = [name for name in _PARTS if entry(folder, name) is None]
+    splits = entry(folder, "splits")
+    if splits is not None:
+        absent += [f"splits/{name}" for name in _SPLITS.values() if entry(splits, name) is None]
+    return absent
+
+
 def read(folder: Path, request: ReadRequest) -> RawMemes:
     """Read MMHS150K.
 
     Raises:
         DataError: a part of the set is missing, or its labels can't be read.
     """
-    found = [entry(folder, name) for name in _PARTS]
-    lists = {split: entry(folder / "splits", name) for split, name in _SPLITS.items()}
-    absent = [name for name, path in zip(_PARTS, found, strict=True) if path is None]
-    absent += [f"splits/{_SPLITS[split]}" for split, path in lists.items() if path is None and found[3] is not None]
-    if absent:
-        raise incomplete(_DATASET, folder, absent)
-    labels, images, texts, _ = (path for path in found if path is not None)
+    refuse_incomplete(_DATASET, folder, missing(folder))
+    labels, images, texts, splits_folder = (path for name in _PARTS if (path := entry(folder, name)) is not None)
+    lists = {split: entry(splits_folder, name) for split, name in _SPLITS.items()}
     tweets = read_json(labels)
     if not isinstance(tweets, dict):
         raise DataError(f"'{labels}' should hold a JSON object of tweets by their ids.")
