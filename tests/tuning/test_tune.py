@@ -199,6 +199,26 @@ def test_the_table_keeps_values_of_any_type(tmp_path):
     assert table["candidate"].tolist() == ["s-0", "", ""]
 
 
+def test_the_table_keeps_the_trials_of_stages_that_were_searched_before(tmp_path):
+    path = tmp_path / "t.parquet"
+    pairs = [Trial(0, {"p": 16, "q": "a"}, "finished", 4.5, metric="loss"), Trial(1, {"p": 32, "q": "b"}, "failed")]
+    write_table(path, {"pretraining.pairs": pairs}, {"pretraining.pairs": pairs[:1]})
+    pd.read_parquet(path).drop(columns="metric").to_parquet(path)  # as it was before it had one
+    write_table(path, {"text": [Trial(0, {"a": [1]}, "finished", 0.5)]}, {"text": []})
+    again = [Trial(0, {"a": 2}, "finished", 0.25, metric="accuracy")]
+    write_table(path, {"text": again}, {"text": again})
+    table = pd.read_parquet(path)
+    assert table["stage"].tolist() == ["pretraining.pairs", "pretraining.pairs", "text"]
+    assert table["metric"].tolist() == ["", "", "accuracy"]
+    assert table["candidate"].tolist() == ["pretraining.pairs", "", "text-0"]
+    assert table["p"].tolist()[:2] == [16, 32]
+    assert table["q"].tolist()[:2] == ['"a"', '"b"']
+    assert table["a"].tolist()[2] == 2
+    path.write_text("no table")
+    write_table(path, {"text": again}, {"text": again})
+    assert len(pd.read_parquet(path)) == 1
+
+
 def test_what_ray_tune_copies_holds_neither_files_nor_a_screen(tmp_path):
     """Ray Tune pickles its searcher and its callbacks when it begins, and the command's watch draws on a terminal."""
     pytest.importorskip("ray")

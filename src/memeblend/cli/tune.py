@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from memeblend.tuning import Found, Trial, TuneSettings
 
 _SHOWN = 12
+_OWN = re.compile(r"^(pretraining\.[^.]+\.)?(candidates\.[^.]+\.)?")  # what the fields of one stage begin with
 
 
 @dataclass(frozen=True)
@@ -250,9 +252,7 @@ def _became(place: str) -> str:
 
 
 def _values(trial: Trial) -> str:
-    return ", ".join(
-        f"{key.partition('.')[2].partition('.')[2] or key}={_short(value)}" for key, value in trial.values.items()
-    )
+    return ", ".join(f"{_OWN.sub('', key)}={_short(value)}" for key, value in trial.values.items())
 
 
 def _short(value: Any) -> str:

@@ -12,7 +12,7 @@ from memeblend.recipe import Recipe
 from memeblend.recipe.searched import Searched, own_fields, put
 from memeblend.tuning.trials import Trial, ranked
 
-_NUM_OWN = 9
+_OWN = ("stage", "trial", "state", "value", "metric", "num_epochs", "seconds", "error", "candidate")
 """Columns of the table that are no fields."""
 
 
@@ -75,7 +75,7 @@ def _completed(data: Mapping[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_table(path: Path, trials: Mapping[str, Sequence[Trial]], adopted: Mapping[str, Sequence[Trial]]) -> None:
-    """Write all trials of a search as a parquet file.
+    """Write all trials of a search as a parquet file; of other stages, those that the file has stay.
 
     Columns: stage, trial, state, value, metric (what the value is), num_epochs, seconds, error, candidate (what it
     became, or ""), and one for each field, with numbers as numbers and all else as JSON.
@@ -85,7 +85,7 @@ def write_table(path: Path, trials: Mapping[str, Sequence[Trial]], adopted: Mapp
     """
     import pandas as pd
 
-    rows = []
+    rows = [row for row in _earlier(path) if row["stage"] not in trials]
     for stage, of_stage in trials.items():
         places = {trial.number: called(stage, place) for place, trial in enumerate(adopted[stage])}
         for trial in of_stage:
@@ -103,7 +103,7 @@ def write_table(path: Path, trials: Mapping[str, Sequence[Trial]], adopted: Mapp
             rows.append(row | {key: _cell(value) for key, value in trial.values.items()})
     frame = pd.DataFrame(rows)
     frame["value"] = frame["value"].astype("float64")
-    for column in frame.columns[_NUM_OWN:]:
+    for column in frame.columns[len(_OWN) :]:
         cells = frame[column].dropna()
         if any(isinstance(cell, str) for cell in cells):
             frame[column] = frame[column].map(
@@ -111,6 +111,21 @@ def write_table(path: Path, trials: Mapping[str, Sequence[Trial]], adopted: Mapp
             )
     with replacing(path) as temporary:
         frame.to_parquet(temporary, index=False)
+
+
+def _earlier(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table that is there, each with its own fields; none where it can't be read."""
+    import pandas as pd
+
+    try:
+        rows = pd.read_parquet(path).to_dict("records") if path.is_file() else []
+    except (OSError, ValueError):
+        return []
+    own = [{name: row.get(name, "") for name in _OWN} for row in rows]
+    return [
+        first | {str(key): value for key, value in row.items() if key not in _OWN and not pd.isna(value)}
+        for first, row in zip(own, rows, strict=True)
+    ]
 
 
 def _cell(value: Any) -> Any:
