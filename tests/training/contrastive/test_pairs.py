@@ -170,6 +170,14 @@ def test_hard_negatives_are_of_the_others_images():
         assert set(image[rows[10:]]) <= set(image[rows[:10]])
 
 
+def test_a_pair_is_no_hard_negative_of_itself():
+    image = np.repeat(np.arange(500), 2)[np.random.default_rng(0).permutation(1000)]
+    items = list(PairBatches(image, small("batch_size=2", "hard_share=0.5", "num_steps=400")))
+    rows = np.array([row for row, _ in items]).reshape(-1, 2)
+    assert (rows[:, 0] != rows[:, 1]).all()
+    assert (image[rows[:, 0]] == image[rows[:, 1]]).all()
+
+
 def test_hard_negatives_where_no_image_has_two_texts():
     assert len(list(PairBatches(np.arange(5), small("hard_share=0.5")))) == 48
 

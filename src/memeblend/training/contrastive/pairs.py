@@ -319,19 +319,22 @@ class PairBatches(Sampler[tuple[int, int]]):
             yield from ((row, step) for row in rows.tolist())
 
     @cached_property
-    def _by_image(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows in order of their images, and where each image's begin."""
+    def _by_image(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Rows in order of their images, the place of each row in that order, and where each image's begin."""
         order = np.argsort(self.image, kind="stable")
-        return order, np.concatenate([[0], np.cumsum(np.bincount(self.image))])
+        return order, np.argsort(order), np.concatenate([[0], np.cumsum(np.bincount(self.image))])
 
     def _hard(self, rows: NDArray[np.int64], step: int) -> NDArray[np.int64]:
         """Other pairs of these pairs' images; any pairs where no image has another one."""
         random = np.random.default_rng((self.seed, 4, step))
-        order, begins = self._by_image
+        order, places, begins = self._by_image
         counts = begins[self.image[rows] + 1] - begins[self.image[rows]]
         shared = rows[counts > 1]
         if not len(shared):
             return random.integers(0, len(self.image), self.num_hard)
-        images = self.image[random.choice(shared, self.num_hard)]
-        chosen: NDArray[np.int64] = order[begins[images] + random.integers(0, begins[images + 1] - begins[images])]
+        begun = random.choice(shared, self.num_hard)
+        start, end = begins[self.image[begun]], begins[self.image[begun] + 1]
+        # Never the pair itself, which would be no negative at all: on from it, around its image's other pairs.
+        steps = random.integers(1, end - start)
+        chosen: NDArray[np.int64] = order[start + (places[begun] - start + steps) % (end - start)]
         return chosen
