@@ -50,7 +50,7 @@ from memeblend.training.contrastive.validation import Validation
 from memeblend.training.progress import Silent
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pretrain-embedded.toml"
-NUM_TIMED = 3
+NUM_TIMED = 5
 Step = Callable[[Any, dict[str, Tensor]], object]
 
 
@@ -199,6 +199,7 @@ def main() -> None:
     parser.add_argument("--peak", type=int, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     quiet()
+    torch.set_num_threads(1)  # several also use processor time while they wait for each other
     root = options.data or (Path(os.environ["MEMEBLEND_DATA"]) if "MEMEBLEND_DATA" in os.environ else None)
     data = None if root is None else root / "imgflip575k"
     with tempfile.TemporaryDirectory() as name:
