@@ -102,8 +102,26 @@ def test_what_fits_what():
     found = fitting_pairs(
         torch.tensor([0, 0, 1, 2]), torch.tensor([0, 1, 0, 0]), torch.tensor([False, False, False, True])
     )
-    expected = [[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 1, 1]]
+    # The second pair's text came with image 0 in the first, so it fits the third pair's blank image 0 as well.
+    expected = [[1, 1, 1, 0], [1, 1, 1, 0], [1, 0, 1, 0], [1, 0, 1, 1]]
     assert found.int().tolist() == expected
+
+
+@settings(deadline=None, max_examples=50)
+@given(size=st.integers(1, 9), kinds=st.integers(1, 4), seed=st.integers(0, 999))
+def test_what_fits_what_pair_by_pair(size, kinds, seed):
+    generator = torch.Generator().manual_seed(seed)
+    texts, images = torch.randint(0, kinds, (2, size), generator=generator)
+    shown = torch.rand(size, generator=generator) < 0.4
+    together = set(zip(texts.tolist(), images.tolist(), strict=True))
+    expected = [
+        [
+            bool(a == b) or (not hides and (a, image) in together)
+            for b, image, hides in zip(texts.tolist(), images.tolist(), shown.tolist(), strict=True)
+        ]
+        for a in texts.tolist()
+    ]
+    assert fitting_pairs(texts, images, shown).tolist() == expected
 
 
 @settings(deadline=None, max_examples=30)

@@ -114,8 +114,8 @@ def sigmoid_loss(
 def fitting_pairs(texts: Tensor, images: Tensor, shows_text: Tensor) -> Tensor:
     """Which texts fit which images of a batch.
 
-    A text fits images that came with the same text, and its own image wherever that is shown without a text on it: a
-    blank template fits all of its texts, one that shows another text does not.
+    A text fits images that came with the same text, and every image that it came with in the batch wherever that is
+    shown without a text on it: a blank template fits all of its texts, one that shows another text does not.
 
     Args:
         texts: number of each pair's text [B], equal for equal texts.
@@ -127,7 +127,14 @@ def fitting_pairs(texts: Tensor, images: Tensor, shows_text: Tensor) -> Tensor:
     """
     same_text = texts[:, None] == texts[None, :]
     same_image = images[:, None] == images[None, :]
-    return same_text | (same_image & ~shows_text[None, :])
+    fits = same_text | (same_image & ~shows_text[None, :])
+    # Each of several pairs of one text fits the others' images too; such texts are few.
+    distinct = torch.stack([texts, images], dim=1).unique(dim=0)[:, 0]
+    of_several, num_images = distinct.unique(return_counts=True)
+    for text in of_several[num_images > 1]:
+        own = texts == text
+        fits[own] |= torch.isin(images, images[own]) & ~shows_text
+    return fits
 
 
 def _own(logits: Tensor) -> Tensor:
