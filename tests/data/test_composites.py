@@ -245,6 +245,15 @@ class TestPrepare:
             "pretrainCLIP.leaks.csv",
         ]
 
+    def test_folders_of_one_name_are_listed_apart(self, made: Path, tmp_path: Path) -> None:
+        folders = [tmp_path / place / "set" for place in "ab"]
+        for name, folder in zip(("imgflip575k", "mmhs150k"), folders, strict=True):
+            shutil.copytree(made / name, folder)
+        found = prepare("pretrainCLIP", folders, tmp_path / "m.csv")
+        assert [path.name for path in found.lists] == ["m.set.listed.csv", "m.set-2.listed.csv"]
+        assert "Never-Captioned" in found.lists[0].read_text()
+        assert "tie of the annotators" in found.lists[1].read_text()
+
     def test_bad_rows_refused_or_listed(self, made: Path, tmp_path: Path) -> None:
         folder = Path(shutil.copytree(made / "mami", tmp_path / "mami"))
         (folder / "TRAINING" / "005.jpg").unlink()

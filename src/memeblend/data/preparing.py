@@ -84,6 +84,10 @@ class _Reading:
     def list_file(self, name: str, kind: str) -> Path:
         middle = f".{name}" if name else ""
         path = self.out.with_name(f"{self.out.stem}{middle}.{kind}.csv")
+        number = 2
+        while path in self.lists:  # two folders of one name, in different places
+            path = self.out.with_name(f"{self.out.stem}{middle}-{number}.{kind}.csv")
+            number += 1
         path.unlink(missing_ok=True)
         self.lists.append(path)
         return path
