@@ -15,7 +15,7 @@ from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
 from builders import make_manifest
-from made_up_sets import write_all
+from made_up_sets import write_all, write_memotion
 from memeblend.cli.app import app
 from memeblend.data.composites import MEMBERS
 from memeblend.data.manifest import Manifest
@@ -26,6 +26,7 @@ from memeblend.errors import DataError, PredictionError, RecipeError
 from memeblend.evaluation.tables import PredictionTable
 from memeblend.labels import MEMOTION_LABEL_TASKS
 from memeblend.recipe import load_recipe
+from memeblend.reproduce import work
 from memeblend.reproduce.paper import COLUMNS, TABLE_4, best_constant
 from memeblend.reproduce.sets import check_sets, limited_to, manifests_of, name_of, prepared
 from memeblend.reproduce.submission import answer_lines, check_submission, write_submission
@@ -153,6 +154,19 @@ def test_stages_read_what_was_prepared_and_the_users_own_files(raw, tmp_path):
     )
     assert recipe.pretraining["contrastive"].data == (str(made.limited.absolute()), "mine/memotion3.parquet")
     assert recipe.pretraining["binary"].data == ("mine.csv",)
+
+
+def test_rows_of_the_test_table_that_can_not_be_read_are_counted(tmp_path):
+    folder = write_memotion(tmp_path / "memotion3")
+    with (folder / "test.csv").open("a", newline="") as stream:
+        stream.write("6\thttps://example.org/6.jpg\ta text\twith a tab\r\n")  # no id can be told
+    (folder / "image" / "test" / "1.jpg").unlink()
+    (folder / "image" / "train" / "1.jpg").unlink()
+    raw = {"memotion3": folder}
+    made = prepared("memotion3", raw, tmp_path / "out", limit=0, seed=0, cache_dir=tmp_path / "c", progress=Silent())
+    ids, num_lost = work._test_memes(Manifest.read(made.path), made)
+    assert ids == [f"memotion3/test/{number}" for number in (0, 2, 3, 4, 5)]
+    assert num_lost == 2
 
 
 def test_table_4_is_copied_right():

@@ -182,7 +182,9 @@ def _test_memes(manifest: Manifest, made: PreparedSet) -> tuple[list[str], int]:
     lost = 0
     if listed.is_file():
         with listed.open(encoding="utf-8", newline="") as stream:
-            lost = len({row["meme_id"] for row in csv.DictReader(stream) if f"{MAIN}/{_TEST}/" in row["meme_id"]})
+            # By its place, since a row that could not be taken apart has no id.
+            places = {row["where"].partition(",")[0].casefold() for row in csv.DictReader(stream)}
+        lost = sum(place.startswith(f"{_TEST}.csv ") for place in places)
     return manifest.meme_ids[manifest.splits == _TEST].tolist(), lost
 
 
