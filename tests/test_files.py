@@ -2,7 +2,9 @@ import errno
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from memeblend.errors import DataError, OutputError, Problem
 from memeblend.files import digest, file_digest, file_name, replacing, replacing_folder, write_json
@@ -53,6 +55,15 @@ def test_writing_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="Could not write"), replacing(tmp_path / "file" / "a"):
         pass
+
+
+def test_files_of_a_folder_are_for_all_who_may_read_others(tmp_path):
+    with replacing_folder(tmp_path / "model") as temporary:
+        (temporary / "inner").mkdir()
+        save_file({"a": np.zeros(2)}, temporary / "inner" / "a.safetensors")
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (tmp_path / "model" / "inner" / "a.safetensors").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
 def test_written_files_have_the_usual_permissions(tmp_path):

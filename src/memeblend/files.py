@@ -79,6 +79,7 @@ def replacing_folder(path: str | Path, *, marker: str = "") -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
+        usual_permissions(temporary)
         if target.exists():
             old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".old"))
             target.replace(old / target.name)
@@ -90,6 +91,18 @@ def replacing_folder(path: str | Path, *, marker: str = "") -> Iterator[Path]:
         raise OutputError(f"Could not write '{target}': {error.strerror or error}.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def usual_permissions(folder: Path) -> None:
+    """Let who may read this user's files read those in a folder, too: safetensors writes some for its owner alone.
+
+    Raises:
+        OSError: they can't be changed.
+    """
+    allowed = 0o666 & ~_umask()
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod((path.stat().st_mode & 0o777) | allowed)
 
 
 def _umask() -> int:

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from memeblend.data.manifest import Manifest
 from memeblend.errors import ModelError, OutputError
-from memeblend.files import digest, write_json, write_text
+from memeblend.files import digest, usual_permissions, write_json, write_text
 from memeblend.recipe.parts import Encoder
 from memeblend.recipe.pretraining import Pretraining
 from memeblend.training.contrastive.card import card_text
@@ -193,6 +193,7 @@ def _finish(out: Path, model: PreTrainedModel, preprocessor: Preprocessor, facts
         ready.mkdir(parents=True)
         save_encoder(ready, model, preprocessor)
         write_text(ready / "README.md", card_text(facts))
+        usual_permissions(ready)
         for path in sorted(ready.iterdir()):
             path.replace(out / path.name)
         ready.rmdir()
