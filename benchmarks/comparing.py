@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from memeblend.evaluation.intervals import percentile_interval, resampled_scores
 from memeblend.evaluation.metrics import score_of_counts
 from memeblend.evaluation.tables import PredictionTable
+from memeblend.labels import MISSING
 from memeblend.recipe.parts import Metric
 
 Key = TypeVar("Key", bound=Hashable)
@@ -26,8 +27,7 @@ def resampled_means(
         metric: the score.
     """
     by_task = []
-    for task, first in next(iter(tables.values())).items():
-        reference = first.labelled()
+    for task, reference in next(iter(tables.values())).items():
         predicted = [found[task].aligned_to(reference).predicted for found in tables.values()]
         size = reference.label_task.num_classes
         draws = resampled_scores(reference.labels, predicted, reference.groups, size, metric=metric)
@@ -37,7 +37,8 @@ def resampled_means(
 
 
 def _score(labels: NDArray[np.int64], predicted: NDArray[np.int64], num_classes: int, metric: Metric) -> float:
-    counts = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
+    known = labels != MISSING
+    counts = np.bincount(labels[known] * num_classes + predicted[known], minlength=num_classes**2)
     return float(score_of_counts(counts.reshape(num_classes, num_classes).astype(np.float64), metric))
 
 
