@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common import quiet
 from comparing import difference, resampled_means, with_interval
@@ -121,24 +122,29 @@ class _Cell:
         part = manifest.take(np.isin(manifest.splits, splits))
         voted = MemeClassifier.load(run).predict_tables(part).tables
         tables: dict[str, dict[str, PredictionTable]] = {}
-        for task in report["label_tasks"]:
+        trained = {task: found for task, found in report["label_tasks"].items() if not found["derived_from"]}
+        for task in trained:
             found = {
                 name: PredictionTable.read(run / "predictions" / f"{name}.{task}.parquet").of_splits(splits)
                 for name in names
             }
             reference = next(iter(found.values()))
             tables[task] = found | {ENSEMBLE: voted[task].with_truth_of(reference)}
-        constants = [task["ensemble"]["baselines"]["best_constant"] for task in report["label_tasks"].values()]
+        constants = [task["ensemble"]["baselines"]["best_constant"] for task in trained.values()]
         return cls(tables, float(np.mean(constants)))
 
 
 def _print(name: str, cells: Mapping[tuple[str, int], _Cell]) -> None:
-    tables = {
-        (way, seed, candidate): {task: found[candidate] for task, found in cell.tables.items()}
-        for (way, seed), cell in cells.items()
-        for candidate in next(iter(cell.tables.values()))
-    }
-    scores = {metric: resampled_means(tables, metric) for metric in METRICS}
+    scores: dict[Metric, dict[tuple[str, int, str], NDArray[np.float64]]] = {metric: {} for metric in METRICS}
+    for seed in sorted({seed for _, seed in cells}):  # which also draws the memes of a limited set
+        tables = {
+            (way, seed, candidate): {task: found[candidate] for task, found in cell.tables.items()}
+            for (way, other), cell in cells.items()
+            for candidate in next(iter(cell.tables.values()))
+            if other == seed
+        }
+        for metric in METRICS:
+            scores[metric] |= resampled_means(tables, metric)
     keys = list(scores["weighted_f1"])
     ways = list(dict.fromkeys(way for way, _, _ in keys))
     candidates = list(dict.fromkeys(candidate for _, _, candidate in keys))
