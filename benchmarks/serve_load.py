@@ -4,9 +4,10 @@ Rival of the same run: `predict` of the same engine on the same memes in one pro
 after the load, the faster time counting. Clients (Locust), server and model share the machine. Prints `requests`,
 `errors`, `throughput_ratio` = memes a second of the server / of predict, and `p99_over_median` of the answers' times.
 
-    python benchmarks/serve_load.py [--json] [--model RUN] [--engine torch|onnx] [--seconds 60] [--clients 50]
+    python benchmarks/serve_load.py [--json] [--model RUN] [--engine onnx|torch] [--seconds 60] [--clients 50]
 
-Needs the extras `serve` and, for that engine, `export`, and the package locust.
+The embedded model is exported first, which is the way to serve where throughput counts; `--engine torch` serves it as it
+is. Needs the extras `serve` and `export`, and the package locust.
 """
 
 from __future__ import annotations
@@ -170,7 +171,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a model folder or a run; by default one is trained")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--clients", type=int, default=50)
-    parser.add_argument("--engine", choices=("torch", "onnx"), default="torch", help="what runs the model")
+    parser.add_argument("--engine", choices=("torch", "onnx"), default="onnx", help="what runs the model")
     parser.add_argument("--streams", type=int, default=0, help="as of `memeblend serve`")
     parser.add_argument("--threads", type=int, default=0, help="as of `memeblend serve`")
     parser.add_argument("--predict-rate", type=Path, nargs=2, help=argparse.SUPPRESS)
