@@ -6,8 +6,8 @@ after the load, the faster time counting. Clients (Locust), server and model sha
 
     python benchmarks/serve_load.py [--json] [--model RUN] [--engine onnx|torch] [--seconds 60] [--clients 50]
 
-The embedded model is exported first, which is the way to serve where throughput counts; `--engine torch` serves it as it
-is. Needs the extras `serve` and `export`, and the package locust.
+The embedded model is exported first, which is the way to serve where throughput counts; `--engine torch` serves it as
+it is. Needs the extras `serve` and `export`, and the package locust.
 """
 
 from __future__ import annotations
