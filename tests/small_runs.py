@@ -29,6 +29,24 @@ SETTINGS = [
     "candidates.boosting.num_trees=10",
     *(f"candidates.{kind}.training.num_epochs=2" for kind in ("fusion", "align", "oscar")),
 ]
+CHAINED = """
+[encoder]
+source = "contrast"
+max_length = 12
+[encoder.tiny]
+hidden_size = 16
+text_layers = 1
+image_layers = 1
+num_heads = 2
+image_size = 16
+patch_size = 8
+vocab_size = 300
+
+[training]
+num_epochs = 1
+batch_size = 16
+"""
+"""Of a recipe whose encoder is made by a contrastive stage; more of `training` may follow."""
 SMALL = Path(__file__).parent / "small.toml"
 STUDY = Path(__file__).parents[1] / "examples" / "study.toml"
 """Every candidate kind in every form."""

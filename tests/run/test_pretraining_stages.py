@@ -20,30 +20,18 @@ from memeblend.training.contrastive.work import fingerprint_of
 from memeblend.training.encoder import make_preprocessor
 from memeblend.training.progress import Silent
 from memeblend.tuning import TuneSettings, tune
-from small_runs import small_data
+from small_runs import CHAINED, small_data
 
-RECIPE = """
+RECIPE = (
+    """
 name = "chained"
 joint = false
 copies = 2
 only_label_tasks = ["mood", "level"]
 
-[encoder]
-source = "contrast"
-max_length = 12
-[encoder.tiny]
-hidden_size = 16
-text_layers = 1
-image_layers = 1
-num_heads = 2
-image_size = 16
-patch_size = 8
-vocab_size = 300
-
-[training]
-num_epochs = 1
-batch_size = 16
-learning_rate = 1e-4
+"""
+    + CHAINED
+    + """learning_rate = 1e-4
 
 [pretraining.contrast]
 kind = "contrastive"
@@ -74,6 +62,7 @@ start = "best"
 num_blocks = 1
 num_heads = 2
 """
+)
 
 
 class Heard(Silent):

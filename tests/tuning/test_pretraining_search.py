@@ -15,33 +15,21 @@ from memeblend.run import carry_out
 from memeblend.run.places import stage_folder
 from memeblend.training.progress import Silent
 from memeblend.tuning import TuneSettings, tune
-from memeblend.tuning.grounds import Preparing
+from memeblend.tuning.grounds import Preparing, read_stages
 from memeblend.tuning.searching import Asked
 from memeblend.tuning.setup import Setup
 from memeblend.tuning.training import Maker
-from small_runs import small_data
+from small_runs import CHAINED, small_data
 
-RECIPE = """
+RECIPE = (
+    """
 name = "chained"
 copies = 1
 only_label_tasks = ["mood"]
 
-[encoder]
-source = "contrast"
-max_length = 12
-[encoder.tiny]
-hidden_size = 16
-text_layers = 1
-image_layers = 1
-num_heads = 2
-image_size = 16
-patch_size = 8
-vocab_size = 300
-
-[training]
-num_epochs = 1
-batch_size = 16
-learning_rate = 1e-3
+"""
+    + CHAINED
+    + """learning_rate = 1e-3
 
 [pretraining.contrast]
 kind = "contrastive"
@@ -68,6 +56,7 @@ start = "rude"
 num_trials = 3
 sampler = "random"
 """
+)
 OF_PAIRS, OF_RUDE = "pretraining.contrast.settings.", "pretraining.rude.candidates.text."
 RATE = f"{OF_PAIRS}learning_rate"
 RUDE_RATE = f"{OF_RUDE}training.learning_rate"
@@ -159,7 +148,8 @@ def test_a_contrastive_stage_is_searched_by_a_recall(recipe_of, search):
 
 def setup_of(recipe, tmp_path):
     setup = Setup(tmp_path / "run", tmp_path / "cache", recipe, Searched("contrast", ""))
-    Preparing(None, Silent()).grounds(setup)
+    of_stages = read_stages(recipe, [setup.searched], Silent())
+    Preparing(None, of_stages, Silent()).grounds(setup)
     return setup
 
 

@@ -91,7 +91,6 @@ def run_serve(request: ServeRequest) -> None:
     from memeblend.onnx_engine.folder import is_export
     from memeblend.serving.served import ServedModel
     from memeblend.serving.settings import API_KEY_VARIABLE, ServerSettings, api_key_from_environment
-    from memeblend.serving.streams import Streams
 
     engine = _engine(request.engine)
     thresholds = _thresholds(request.threshold)
@@ -121,8 +120,8 @@ def run_serve(request: ServeRequest) -> None:
     quiet = quiet_libraries(transformers=not is_export(request.model))
     with listen(request.host, request.port, settings) as listener, quiet:
         messages.print(f"Loading the model of '{request.model}' ...", markup=False, soft_wrap=True)
-        num_threads = Streams.of(request.streams, request.threads).num_threads
-        app = create_app(ServedModel.load(request.model, engine, num_threads=num_threads), settings)
+        model = ServedModel.load(request.model, engine, num_threads=settings.streams.num_threads)
+        app = create_app(model, settings)
         if not app.state.policies.fits:
             messages.print(NOT_OF_THIS_MODEL, markup=False, soft_wrap=True)
         messages.print(f"Serving at http://{shown}:{listener.getsockname()[1]} (Ctrl+C stops)", markup=False)

@@ -16,7 +16,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from memeblend.errors import MemeblendError, ModelError
 from memeblend.serving.logs import configure, log
 from memeblend.serving.settings import ServerSettings
-from memeblend.serving.streams import Streams
 
 _MAX_CONNECTIONS = 1000
 _BACKLOG = 1024
@@ -162,9 +161,8 @@ def serve(app: FastAPI, listener: socket.socket, settings: ServerSettings) -> No
 def _shown(settings: ServerSettings) -> dict[str, Any]:
     """The settings that a log should begin with."""
     names = ("max_batch", "max_wait_s", "max_queue", "deadline_s", "max_memes", "max_body_bytes")
-    streams = Streams.of(settings.num_streams, settings.num_threads)
     return {
         **{name: getattr(settings, name) for name in names},
-        **asdict(streams),
+        **asdict(settings.streams),
         "asks_for_key": bool(settings.api_key),
     }

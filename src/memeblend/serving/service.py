@@ -22,7 +22,6 @@ from memeblend.serving.reading import ImageTexts
 from memeblend.serving.refusals import Refusal
 from memeblend.serving.served import ServedModel
 from memeblend.serving.settings import ServerSettings
-from memeblend.serving.streams import Streams
 
 _DECODERS = 4
 _STUCK_DEADLINES = 2
@@ -48,7 +47,7 @@ class Service:
         self.policies = Policies(model.classifier.label_tasks_, model.classifier.validation_, settings)
         self.texts = ImageTexts(settings)
         self.metrics = Metrics(model.name, lambda: self.batcher.num_places_taken)
-        streams = Streams.of(settings.num_streams, settings.num_threads)
+        streams = settings.streams
         self.batcher = Batcher(
             model.predict,
             max_batch=settings.max_batch,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from memeblend.data.images import ImageLimits
+from memeblend.serving.streams import Streams
 
 API_KEY_VARIABLE = "MEMEBLEND_API_KEY"
 """Environment variable that holds the key clients have to send; unset or empty, everyone may ask."""
@@ -65,6 +66,11 @@ class ServerSettings:
     review_folder: str = ""
     ocr: str = "none"
     log_content: bool = False
+
+    @property
+    def streams(self) -> Streams:
+        """Batches read at a time and the threads of each, with what was not asked for filled in."""
+        return Streams.of(self.num_streams, self.num_threads)
 
     def __post_init__(self) -> None:
         positive = (

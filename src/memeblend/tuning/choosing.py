@@ -105,8 +105,9 @@ def check_search(recipe: Recipe, every: Sequence[Searched]) -> None:
     """
     for one in every:
         _check_metric(recipe, one)
-        problems = [problem for key, space in fields_of(one, recipe.search).items()
-                    for problem in _untriable(recipe, one, key, space)]  # fmt: skip
+        problems: list[Problem] = []
+        for key, space in fields_of(one, recipe.search).items():
+            problems += _untriable(recipe, one, key, space)
         if problems:
             raise RecipeError("The recipe's search space can't be searched:", problems=problems)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from memeblend.candidates.making import plan
@@ -26,7 +26,7 @@ from memeblend.run.pretraining import (
 )
 from memeblend.run.work import WithRoles, Work
 from memeblend.training.contrastive.work import fingerprint_of
-from memeblend.training.progress import Progress, Silent
+from memeblend.training.progress import Progress
 from memeblend.tuning.setup import Setup, write_memes, write_pairs
 from memeblend.tuning.training import before_stage
 
@@ -59,8 +59,10 @@ class Grounds:
         self.work.make_ready()
 
 
-def check_stages(recipe: Recipe, every: Sequence[Searched], progress: Progress) -> None:
-    """Refuse pre-training stages whose memes are not there, can't be read or are too few, before anything is trained.
+def read_stages(recipe: Recipe, every: Sequence[Searched], progress: Progress) -> dict[str, list[Manifest]]:
+    """The memes of each pre-training stage that is searched, or a candidate of which is.
+
+    Refuses, before anything is trained, stages whose memes are not there, can't be read or are too few.
 
     Args:
         recipe: the recipe.
@@ -74,14 +76,16 @@ def check_stages(recipe: Recipe, every: Sequence[Searched], progress: Progress) 
     names = list(dict.fromkeys(one.stage for one in every if one.stage))
     needed = {*names, *(before for name in names for before in stages_before(recipe, name))}
     check_data(recipe, needed if all(one.stage for one in every) else None)
-    for name in names:
-        stage, manifests = recipe.pretraining[name], read_stage(recipe, name, progress)
+    read = {name: read_stage(recipe, name, progress) for name in names}
+    for name, manifests in read.items():
+        stage = recipe.pretraining[name]
         if isinstance(stage, ContrastiveStage) and (found := num_held_back(stage, manifests)) < _FEWEST:
             raise DataError(
                 f"pretraining.{name} holds back {found} pairs, which are too few to tell trials apart; it needs "
                 f"{_FEWEST}.",
                 fix="Use more memes (a fifth of them is held back at most), or raise its settings.num_validation.",
             )
+    return read
 
 
 def check_memes(memes: WithRoles, recipe: Recipe, every: Sequence[Searched]) -> None:
@@ -124,11 +128,15 @@ class Preparing:
 
     Args:
         memes: the memes of the recipe's candidates; None where none of these is searched.
+        of_stages: those of each pre-training stage that is searched.
         progress: who watches.
     """
 
-    def __init__(self, memes: WithRoles | None, progress: Progress) -> None:
+    def __init__(
+        self, memes: WithRoles | None, of_stages: Mapping[str, Sequence[Manifest]], progress: Progress
+    ) -> None:
         self.memes = memes
+        self.of_stages = of_stages
         self.progress = progress
         self._trained: object = {}
 
@@ -150,8 +158,7 @@ class Preparing:
         before = stages_before(recipe, name)
         if before:
             train_stages(recipe, setup.run, cache_dir=setup.cache_dir, progress=self.progress, only=before)
-        manifests = read_stage(recipe, name, Silent())  # what there is to say of them was said
-        stage = recipe.pretraining[name]
+        stage, manifests = recipe.pretraining[name], self.of_stages[name]
         if isinstance(stage, ContrastiveStage):
             write_pairs(manifests, setup.kept)
             return Grounds(fingerprint_of(manifests, contrastive_settings(recipe, stage, manifests, setup.run)), None)

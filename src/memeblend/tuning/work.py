@@ -22,7 +22,7 @@ from memeblend.training.progress import Progress
 from memeblend.tuning.adopting import tuned, write_table
 from memeblend.tuning.choosing import check_search, chosen, with_metric
 from memeblend.tuning.drawing import has_optuna
-from memeblend.tuning.grounds import Preparing, check_memes, check_stages
+from memeblend.tuning.grounds import Preparing, check_memes, read_stages
 from memeblend.tuning.on_ray import run_on_ray
 from memeblend.tuning.searching import Course, run_here
 from memeblend.tuning.setup import Setup
@@ -117,7 +117,7 @@ def tune(
     every = chosen(recipe, settings.stage)
     recipe = with_metric(recipe, every, settings.metric)
     check_search(recipe, every)
-    check_stages(recipe, every, progress)
+    of_stages = read_stages(recipe, every, progress)
     run, cache_dir = folder.absolute(), cache_dir.absolute()
     with claimed(folder):
         for searched in every:
@@ -126,7 +126,7 @@ def tune(
         if own := [one for one in every if not one.stage]:
             memes = with_roles(manifest, recipe, cache_dir=cache_dir, progress=progress)
             check_memes(memes, recipe, own)
-        preparing = Preparing(memes, progress)
+        preparing = Preparing(memes, of_stages, progress)
         trials: dict[str, list[Trial]] = {}
         adopted: dict[str, list[Trial]] = {}
         for searched in every:
