@@ -20,7 +20,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import quiet
+from comparing import METRICS, difference, resampled_means, with_interval
 from memeblend.candidates.base import FitContext
 from memeblend.candidates.neural import Neural
 from memeblend.data.cache import default_cache_dir
@@ -35,12 +36,9 @@ from memeblend.data.duplicates import duplicate_groups
 from memeblend.data.manifest import Manifest
 from memeblend.data.sample import sample_manifest
 from memeblend.data.splits import assign_roles
-from memeblend.evaluation.intervals import percentile_interval
-from memeblend.evaluation.metrics import score_of_counts
 from memeblend.labels import MISSING
 from memeblend.recipe import load_recipe
 from memeblend.recipe.candidates import FusionCandidate
-from memeblend.recipe.parts import Metric
 from memeblend.training.encoder import make_preprocessor
 from memeblend.training.preprocessing import prepare
 from memeblend.training.progress import Silent
@@ -83,8 +81,6 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "none, 6 blocks, neither (paper)": {"blending": "none", "num_blocks": 6, **PLAIN},
 }
 """What each changes of BASE; the switches are compared with "none"."""
-METRICS: tuple[Metric, ...] = ("weighted_f1", "macro_f1")
-_NUM_RESAMPLES = 2000
 
 
 def main() -> None:
@@ -233,16 +229,17 @@ def _on_select(line: Mapping[str, Any]) -> float:
 
 
 def _print(name: str, by_way: Mapping[str, Mapping[int, dict[str, Any]]]) -> None:
-    draws = {way: {seed: _draws(line) for seed, line in cells.items()} for way, cells in by_way.items()}
+    scores = {way: {seed: _scores(line) for seed, line in cells.items()} for way, cells in by_way.items()}
     print(f"\n### {name}\n")
     print(
         "| way | seeds | weighted F1 | macro F1 | against none | gap F1 | gap log loss | text/image/fused | seconds |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     for way, cells in by_way.items():
-        columns = [_with_interval(cells.values(), draws[way], index) for index in range(len(METRICS))]
+        columns = [with_interval([one[:, index] for one in scores[way].values()]) for index in range(len(METRICS))]
         shared = sorted(set(cells) & set(by_way.get("none", {})))
-        against = "" if not shared or way == "none" else _against(by_way, draws, way, shared)
+        pair = ([scores[one][seed][:, 0] for seed in shared] for one in (way, "none"))
+        against = "" if not shared or way == "none" else difference(*pair)
         fit, report = (
             {key: np.mean([line[role][key] for line in cells.values()]) for key in ("weighted_f1", "log_loss")}
             for role in ("fit", "report")
@@ -257,49 +254,8 @@ def _print(name: str, by_way: Mapping[str, Mapping[int, dict[str, Any]]]) -> Non
         )
 
 
-def _with_interval(cells: Any, draws: Mapping[int, NDArray[np.float64]], index: int) -> str:
-    mean = np.mean([line["report"][METRICS[index]] for line in cells])
-    low, high = percentile_interval(np.mean([one[:, index] for one in draws.values()], axis=0))
-    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _against(by_way: Any, draws: Any, way: str, seeds: Sequence[int]) -> str:
-    """The paired difference in weighted F1 to "none" on the seeds that both have."""
-    gain = np.mean(
-        [by_way[way][s]["report"]["weighted_f1"] - by_way["none"][s]["report"]["weighted_f1"] for s in seeds]
-    )
-    low, high = percentile_interval(np.mean([draws[way][s][:, 0] - draws["none"][s][:, 0] for s in seeds], axis=0))
-    return f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]"
-
-
-def _draws(line: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Means over the label tasks of both metrics [num_resamples, 2], on resamples of all duplicate groups."""
-    _, group = np.unique(line["groups"], return_inverse=True)
-    num_groups = int(group.max()) + 1
-    by_task = []
-    for name, num_classes in line["num_classes"].items():
-        labels, predicted = np.array(line["truth"][name]), np.array(line["predicted"][name])
-        known = labels != MISSING
-        if known.any():
-            cell = (group[known] * num_classes + labels[known]) * num_classes + predicted[known]
-            counts = np.bincount(cell, minlength=num_groups * num_classes**2)
-            by_task.append((num_classes, counts.reshape(num_groups, -1).astype(np.float64)))
-    blocks = []
-    for times in _multiplicities(num_groups):
-        scored = [
-            [score_of_counts((times @ counts).reshape(-1, size, size), metric) for metric in METRICS]
-            for size, counts in by_task
-        ]
-        blocks.append(np.mean(scored, axis=0).T)
-    return np.concatenate(blocks)
-
-
-def _multiplicities(num_groups: int) -> Iterator[NDArray[np.float64]]:
-    """Blocks [block, num_groups] of how often each group is drawn; the same for equal numbers of groups."""
-    random = np.random.default_rng(0)
-    for _ in range(_NUM_RESAMPLES // 200):
-        drawn = random.integers(0, num_groups, size=(200, num_groups))
-        yield np.stack([np.bincount(row, minlength=num_groups) for row in drawn]).astype(np.float64)
+def _scores(line: Mapping[str, Any]) -> NDArray[np.float64]:
+    return resampled_means(line["truth"], line["predicted"], line["num_classes"], line["groups"])
 
 
 if __name__ == "__main__":

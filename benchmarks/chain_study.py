@@ -18,7 +18,7 @@ import json
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,17 +27,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import quiet
-from comparing import difference, resampled_means, with_interval
+from comparing import METRICS, difference, of_tables, with_interval
 from memeblend import Manifest, MemeClassifier
 from memeblend.evaluation.tables import PredictionTable
 from memeblend.files import toml_text
-from memeblend.recipe.parts import Metric
 
 RECIPE = Path(__file__).parents[1] / "examples" / "chain.toml"
 MEMEBLEND = [sys.executable, "-c", "from memeblend.cli import main; main()"]
 FROM_NOTHING, CONTRASTIVE, BINARY = "from nothing", "contrastive", "contrastive, then harmeme"
-ENSEMBLE = "ensemble"
-METRICS: tuple[Metric, ...] = ("weighted_f1", "macro_f1")
+ENSEMBLE, TFIDF = "ensemble", "tfidf-0"
 
 
 def main() -> None:
@@ -135,31 +133,38 @@ class _Cell:
 
 
 def _print(name: str, cells: Mapping[tuple[str, int], _Cell]) -> None:
-    scores: dict[Metric, dict[tuple[str, int, str], NDArray[np.float64]]] = {metric: {} for metric in METRICS}
-    for seed in sorted({seed for _, seed in cells}):  # which also draws the memes of a limited set
-        tables = {
-            (way, seed, candidate): {task: found[candidate] for task, found in cell.tables.items()}
-            for (way, other), cell in cells.items()
-            for candidate in next(iter(cell.tables.values()))
-            if other == seed
-        }
-        for metric in METRICS:
-            scores[metric] |= resampled_means(tables, metric)
-    keys = list(scores["weighted_f1"])
-    ways = list(dict.fromkeys(way for way, _, _ in keys))
-    candidates = list(dict.fromkeys(candidate for _, _, candidate in keys))
+    scores = {
+        (way, seed, candidate): of_tables({task: found[candidate] for task, found in cell.tables.items()})
+        for (way, seed), cell in cells.items()
+        for candidate in next(iter(cell.tables.values()))
+    }
+    ways = list(dict.fromkeys(way for way, _, _ in scores))
+    candidates = list(dict.fromkeys(candidate for _, _, candidate in scores))
     constant = np.mean([cell.constant for cell in cells.values()])
     print(f"\n### {name}: best constant {constant:.3f} weighted F1\n")
     print("| candidate | way | seeds | weighted F1 | macro F1 | against from nothing | against tfidf |")
     print("|---|---|---|---|---|---|---|")
     for candidate in candidates:
-        for way in ways if candidate != "tfidf-0" else ways[:1]:
-            seeds = [seed for other, seed, one in keys if (other, one) == (way, candidate)]
-            mine = [(way, seed, candidate) for seed in seeds]
-            shown = [with_interval([scores[metric][key] for key in mine]) for metric in METRICS]
-            others = ([(FROM_NOTHING, s, candidate) for s in seeds], [(way, s, "tfidf-0") for s in seeds])
-            against = [difference(scores["weighted_f1"], mine, other) for other in others]
-            print(f"| {candidate} | {way} | {len(seeds)} | {' | '.join(shown)} | {' | '.join(against)} |")
+        for way in ways if candidate != TFIDF else ways[:1]:
+            seeds = [seed for other, seed, one in scores if (other, one) == (way, candidate)]
+            mine = [scores[way, seed, candidate] for seed in seeds]
+            shown = [with_interval([one[:, index] for one in mine]) for index in range(len(METRICS))]
+            others = ((FROM_NOTHING, candidate), (way, TFIDF))
+            shown += [_against(scores, (way, candidate), other, seeds) for other in others]
+            print(f"| {candidate} | {way} | {len(seeds)} | {' | '.join(shown)} |")
+
+
+def _against(
+    scores: Mapping[tuple[str, int, str], NDArray[np.float64]],
+    this: tuple[str, str],
+    other: tuple[str, str],
+    seeds: Sequence[int],
+) -> str:
+    """The difference in weighted F1 of one way and candidate to another; "" to itself, or where that is not there."""
+    mine, others = ([(way, seed, candidate) for seed in seeds] for way, candidate in (this, other))
+    if this == other or not all(key in scores for key in others):
+        return ""
+    return difference([scores[key][:, 0] for key in mine], [scores[key][:, 0] for key in others])
 
 
 if __name__ == "__main__":

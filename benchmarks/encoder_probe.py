@@ -23,19 +23,18 @@ from sklearn.preprocessing import StandardScaler
 from transformers import AutoModel, AutoTokenizer, CLIPModel
 
 from common import quiet
-from comparing import difference, resampled_means, with_interval
+from comparing import METRICS, difference, of_tables, with_interval
 from memeblend import Manifest
 from memeblend.candidates.features import clip_pooled, pooled
 from memeblend.data.cache import default_cache_dir
 from memeblend.data.duplicates import duplicate_groups
 from memeblend.evaluation.tables import PredictionTable
 from memeblend.models.pair import minilm_folder
-from memeblend.recipe.parts import Encoder, Metric
+from memeblend.recipe.parts import Encoder
 from memeblend.training.encoder import make_preprocessor
 from memeblend.training.preprocessing import prepare
 
 RANDOM, PRETRAINED, OTHER = "random", "pre-trained", "MiniLM"
-METRICS: tuple[Metric, ...] = ("weighted_f1", "macro_f1")
 _BATCH, _MINILM_TOKENS = 64, 128
 States = NDArray[np.float32]
 
@@ -57,7 +56,7 @@ def _probe(name: str, manifest: Manifest, encoder: Path, seeds: Sequence[int]) -
     groups = duplicate_groups(manifest, cache_dir=default_cache_dir())
     clip = CLIPModel.from_pretrained(encoder).eval()
     known = _clip_states(clip, manifest, encoder) | {"minilm": _minilm_states(manifest.texts)}
-    tables = {}
+    scores = {}
     for seed in seeds:
         torch.manual_seed(seed)
         drawn = _clip_states(CLIPModel(clip.config).eval(), manifest, encoder)
@@ -72,13 +71,14 @@ def _probe(name: str, manifest: Manifest, encoder: Path, seeds: Sequence[int]) -
             (OTHER, "text and image"): [known["minilm"], known["image"]],
         }
         for (way, reads), parts in ways.items():
-            tables[reads, way, seed] = _tables(np.concatenate(parts, axis=1), manifest, groups)
-    scores = {metric: resampled_means(tables, metric) for metric in METRICS}
+            tables = _tables(np.concatenate(parts, axis=1), manifest, groups)
+            scores[reads, way, seed] = of_tables(tables)
     print(f"\n### {name}\n\n| states of | encoder | weighted F1 | macro F1 | against random |\n|---|---|---|---|---|")
-    for reads, way in dict.fromkeys((reads, way) for reads, way, _ in tables):
-        mine, random = ([(reads, one, seed) for seed in seeds] for one in (way, RANDOM))
-        shown = [with_interval([scores[metric][key] for key in mine]) for metric in METRICS]
-        print(f"| {reads} | {way} | {' | '.join(shown)} | {difference(scores['weighted_f1'], mine, random)} |")
+    for reads, way in dict.fromkeys((reads, way) for reads, way, _ in scores):
+        mine, random = ([scores[reads, one, seed] for seed in seeds] for one in (way, RANDOM))
+        shown = [with_interval([one[:, index] for one in mine]) for index in range(len(METRICS))]
+        weighted = ([one[:, 0] for one in side] for side in (mine, random))
+        print(f"| {reads} | {way} | {' | '.join(shown)} | {'' if way == RANDOM else difference(*weighted)} |")
 
 
 def _clip_states(clip: CLIPModel, manifest: Manifest, encoder: Path) -> dict[str, States]:
