@@ -22,7 +22,7 @@ from memeblend.models.config import MemeConfig
 from memeblend.recipe import load_recipe
 from memeblend.recipe.parts import CrossEntropy
 from memeblend.training.batches import MemeDataset
-from memeblend.training.encoder import load_encoder
+from memeblend.training.encoder import start_encoders
 from memeblend.training.objective import make_objective
 from memeblend.training.preprocessing import Memes
 
@@ -50,7 +50,7 @@ def main() -> None:
         tasks = ready.manifest.label_tasks
         uncached = UncachedMemes(**{field.name: getattr(ready.memes, field.name) for field in fields(ready.memes)})
         datasets = [MemeDataset(memes, ready.labels, text=False, image=True) for memes in (ready.memes, uncached)]
-        clip = load_encoder(recipe.encoder, ready.memes.preprocessor)
+        clip = start_encoders(recipe.encoder, ready.memes.preprocessor)
         model = build_model("image", MemeConfig(clip.config, tasks), clip).train()
         objective = make_objective(tasks, {task.name: CrossEntropy() for task in tasks}, ready.labels, {"image": 1.0})
         pairs = [

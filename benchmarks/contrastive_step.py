@@ -43,10 +43,10 @@ from memeblend.data.manifest import Manifest
 from memeblend.data.sample import sample_manifest
 from memeblend.models.pair import image_embeds, text_embeds
 from memeblend.recipe import Pretraining, load_pretraining
-from memeblend.training.contrastive.encoder import image_transform, start, token_ids
 from memeblend.training.contrastive.pairs import PairBatches, PairDataset, gather
 from memeblend.training.contrastive.stepping import PairObjective, backward
 from memeblend.training.contrastive.validation import Validation
+from memeblend.training.encoder import image_transform, start_with_preprocessor
 from memeblend.training.progress import Silent
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pretrain-embedded.toml"
@@ -84,11 +84,11 @@ def make_ready(data: Path | None, folder: Path, *changes: str) -> Ready:
     """ImgFlip memes, or the drawn sample, and the embedded encoder at random."""
     settings = load_pretraining(EXAMPLE, ['splits=["train"]', *changes])
     manifest = sample_manifest(folder / "sample", 1200) if data is None else Manifest.read(data, label_tasks=None)
-    pairs = gather([manifest], settings.splits, image_transform(settings), folder / "cache", Silent())
+    pairs = gather([manifest], settings.splits, image_transform(settings.encoder), folder / "cache", Silent())
     fit, held_back = pairs.cut(settings.num_validation, settings.seed)
     torch.manual_seed(0)
-    model, preprocessor = start(settings, pairs.texts)
-    ids = token_ids(model, preprocessor, pairs.texts)
+    model, preprocessor = start_with_preprocessor(settings.encoder, pairs.texts)
+    ids = preprocessor.token_ids(pairs.texts)
     dataset = PairDataset(pairs, fit, ids, preprocessor, settings)
     return Ready(settings, model, dataset, Validation(pairs, held_back, ids, preprocessor, settings))
 

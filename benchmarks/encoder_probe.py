@@ -25,7 +25,7 @@ from transformers import AutoModel, AutoTokenizer, CLIPModel
 from common import quiet
 from comparing import METRICS, difference, of_tables, with_interval
 from memeblend import Manifest
-from memeblend.candidates.features import clip_pooled, pooled
+from memeblend.candidates.features import encoder_pooled, pooled
 from memeblend.data.cache import default_cache_dir
 from memeblend.data.duplicates import duplicate_groups
 from memeblend.evaluation.tables import PredictionTable
@@ -85,7 +85,7 @@ def _clip_states(clip: CLIPModel, manifest: Manifest, encoder: Path) -> dict[str
     """Pooled states [num_memes, d] of texts and images."""
     memes = prepare(manifest, make_preprocessor(Encoder(source=str(encoder)), []), cache_dir=default_cache_dir())
     return {
-        feature: pooled(clip_pooled(clip, feature), memes, text=feature == "text", image=feature == "image")
+        feature: pooled(encoder_pooled(clip, feature), memes, text=feature == "text", image=feature == "image")
         for feature in ("text", "image")
     }
 

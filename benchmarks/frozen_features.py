@@ -23,7 +23,7 @@ from memeblend.models.factory import ModelKind
 from memeblend.recipe import load_recipe
 from memeblend.recipe.parts import CrossEntropy
 from memeblend.training.batches import MemeDataset
-from memeblend.training.encoder import load_encoder
+from memeblend.training.encoder import start_encoders
 from memeblend.training.features import state_dataset, without_encoders
 from memeblend.training.objective import make_objective
 
@@ -47,7 +47,9 @@ def main() -> None:
         patches = ["encoder.tiny.image_size=224", "encoder.tiny.patch_size=32"] if size == "vit_b_32" else []
         recipe = load_recipe("tiny", patches)
         with sample_ready(recipe, num_memes) as ready:
-            clip = load_encoder(recipe.encoder, ready.memes.preprocessor) if size == "tiny" else CLIPModel(CLIPConfig())
+            clip = (
+                start_encoders(recipe.encoder, ready.memes.preprocessor) if size == "tiny" else CLIPModel(CLIPConfig())
+            )
             parts = {name: compare(ready, clip, name, num_rival, num_cached) for name in KINDS}
         found[size] = {"num_memes": num_memes, **parts}
     conclude(found, as_json)

@@ -40,10 +40,10 @@ from memeblend.recipe.pretraining import Pretraining
 from memeblend.scale.folder import ScoreFolder
 from memeblend.scale.pretraining import pretrain_with_workers
 from memeblend.scale.scoring import score
-from memeblend.training.contrastive.encoder import image_transform, start, token_ids
 from memeblend.training.contrastive.pairs import PairBatches, PairDataset, gather
 from memeblend.training.contrastive.stepping import PairObjective, backward
 from memeblend.training.contrastive.work import pretrain
+from memeblend.training.encoder import image_transform, start_with_preprocessor
 from memeblend.training.progress import Silent
 from memeblend.training.workers import Workers
 
@@ -126,10 +126,10 @@ def steps(data: Path, rank: int, size: int, num_steps: int, out: Path) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
     workers, settings = Workers.of_process_group(), settings_of(num_steps + WARM_STEPS)
     manifest = Manifest.read(data, label_tasks=None)
-    pairs = gather([manifest], settings.splits, image_transform(settings), None, Silent())
+    pairs = gather([manifest], settings.splits, image_transform(settings.encoder), None, Silent())
     torch.manual_seed(0)
-    model, preprocessor = start(settings, pairs.texts)
-    ids = token_ids(model, preprocessor, pairs.texts)
+    model, preprocessor = start_with_preprocessor(settings.encoder, pairs.texts)
+    ids = preprocessor.token_ids(pairs.texts)
     dataset = PairDataset(pairs, np.arange(len(pairs)), ids, preprocessor, settings, workers)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     objective = PairObjective(settings.loss, settings.same_pairs)

@@ -16,10 +16,10 @@ import torch
 import torch.distributed as dist
 
 from memeblend.data.manifest import Manifest
-from memeblend.training.contrastive.encoder import image_transform, start, token_ids
 from memeblend.training.contrastive.pairs import PairDataset, gather
 from memeblend.training.contrastive.stepping import PairObjective, backward
 from memeblend.training.contrastive.work import pretrain
+from memeblend.training.encoder import image_transform, start_with_preprocessor
 from memeblend.training.progress import Silent
 from memeblend.training.workers import Workers
 from pair_memes import small
@@ -39,10 +39,10 @@ NUM_PAIRS = 11  # 2 and 4 workers get parts of different sizes
 def step(manifest, workers: Workers, loss: str, same_pairs: str, chunk_size: int):
     """Loss and gradients of one batch."""
     recipe = small(f"loss={loss}", f"same_pairs={same_pairs}", "rendering.share=0.5", "hard_share=0.25")
-    pairs = gather([manifest], recipe.splits, image_transform(recipe), None, Silent())
+    pairs = gather([manifest], recipe.splits, image_transform(recipe.encoder), None, Silent())
     torch.manual_seed(5)
-    model, preprocessor = start(recipe, pairs.texts)
-    ids = token_ids(model, preprocessor, pairs.texts)
+    model, preprocessor = start_with_preprocessor(recipe.encoder, pairs.texts)
+    ids = preprocessor.token_ids(pairs.texts)
     data = PairDataset(pairs, np.arange(len(pairs)), ids, preprocessor, recipe, workers)
     rows = np.random.default_rng(0).permutation(len(pairs))[:NUM_PAIRS]
     batch = data.collate([(row, 3) for row in rows.tolist()])

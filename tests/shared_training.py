@@ -22,7 +22,7 @@ from memeblend.run import claim
 from memeblend.run.work import Work, begin
 from memeblend.training.batches import MemeDataset
 from memeblend.training.blending import Blending, GradientModulation
-from memeblend.training.encoder import load_encoder
+from memeblend.training.encoder import start_encoders
 from memeblend.training.features import state_dataset, without_encoders
 from memeblend.training.objective import make_objective
 from memeblend.training.preprocessing import Memes, Preprocessor
@@ -83,7 +83,7 @@ def steps(case: str, workers: Workers, folder: Path) -> list:
     """Loss and gradients of each batch."""
     memes, labels = made_memes()
     torch.manual_seed(0)
-    clip = load_encoder(ENCODER, memes.preprocessor)
+    clip = start_encoders(ENCODER, memes.preprocessor)
     kind = case if case in ("text", "align") else "fusion"
     states = "bfloat16" if case == "frozen" else "float32"
     config = MemeConfig(clip.config, TASKS, lstm_hidden_size=8, num_heads=2, num_blocks=1, encoder_states=states)

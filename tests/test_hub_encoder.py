@@ -5,7 +5,7 @@ import pytest
 from clip_checkpoint import save_clip
 from memeblend import MemeClassifier
 from memeblend.errors import MemeblendError, ModelError
-from memeblend.training.encoder import load_encoder, make_preprocessor
+from memeblend.training.encoder import make_preprocessor, start_encoders
 from small_runs import small_data, small_recipe
 
 
@@ -38,7 +38,7 @@ def test_encoders_and_preprocessor_are_the_checkpoints(checkpoint):
 
     recipe = recipe_from(checkpoint)
     preprocessor = make_preprocessor(recipe.encoder, ["never used for training"])
-    clip = load_encoder(recipe.encoder, preprocessor)
+    clip = start_encoders(recipe.encoder, preprocessor)
     from transformers import CLIPModel, CLIPTokenizer
 
     expected = CLIPModel.from_pretrained(checkpoint)

@@ -180,7 +180,7 @@ def broken(folder, how):
         (lambda folder: (folder / "memeblend.json").write_text("{"), "could not be read"),
         (lambda folder: (folder / "memeblend.json").write_text('{"format": 99, "files": {}}'), "format 99"),
         (
-            lambda folder: (folder / "memeblend.json").write_text('{"format": 3, "files": {}}'),
+            lambda folder: (folder / "memeblend.json").write_text('{"format": 4, "files": {}}'),
             "not what memeblend wrote",
         ),
         (lambda folder: next(folder.rglob("*.safetensors")).write_bytes(b"x"), "cut short or altered"),

@@ -1,4 +1,4 @@
-"""Every kind of candidate: fit, predict, save, load."""
+"""Every kind of candidate, on encoders of every kind: fit, predict, save, load."""
 
 from dataclasses import replace
 
@@ -13,6 +13,7 @@ from memeblend.recipe import load_recipe
 from memeblend.training.encoder import make_preprocessor
 from memeblend.training.preprocessing import prepare
 from memeblend.training.progress import Silent
+from other_encoders import small_bert, small_dual_encoder, small_siglip
 from small_candidates import fit_context
 from small_runs import every_kind_recipe, small_data, small_recipe
 
@@ -27,21 +28,36 @@ def manifest(tmp_path_factory):
     return Manifest.read(small_data(tmp_path_factory.mktemp("data")))
 
 
+def source(kind, folder):
+    """Settings that let the encoders come from elsewhere."""
+    match kind:
+        case "siglip":
+            return [f'encoder.source="{small_siglip(folder)}"']
+        case "dual":
+            return [f'encoder.source="{small_dual_encoder(folder)}"']
+        case "pair":
+            return ["encoder.source=pair", f'encoder.pair.text="{small_bert(folder)}"', "encoder.pair.image=tiny"]
+        case _:
+            return [f"joint={str(kind == 'joint').lower()}"]
+
+
 @pytest.fixture(scope="module")
 def fit(manifest, tmp_path_factory):
-    """Fits a candidate by name, those that it starts from first; each once."""
+    """Fits a candidate by name and form, those that it starts from first; each once."""
     cache = tmp_path_factory.mktemp("cache")
-    done = {}
+    done, forms = {}, {}
 
-    def fit_one(name, joint=True):
-        key = name, joint
+    def fit_one(name, form="joint"):
+        key = name, form
         if key in done:
             return done[key]
-        recipe = every_kind_recipe(f"joint={str(joint).lower()}")
+        if form not in forms:
+            forms[form] = every_kind_recipe(*source(form, tmp_path_factory.mktemp(form)))
+        recipe = forms[form]
         memes = prepare(manifest, make_preprocessor(recipe.encoder, manifest.texts), cache_dir=cache)
         candidate = make_candidate(next(one for one in plan(recipe) if one.name == name))
         folder = tmp_path_factory.mktemp(name)
-        candidate.fit(fit_context(recipe, manifest, memes, folder, lambda start: fit_one(start, joint)[0]))
+        candidate.fit(fit_context(recipe, manifest, memes, folder, lambda start: fit_one(start, form)[0]))
         done[key] = candidate, memes
         return done[key]
 
@@ -52,10 +68,10 @@ def test_the_names_cover_the_recipe():
     assert sorted(one.name for one in plan(every_kind_recipe())) == sorted(NAMES)
 
 
-@pytest.mark.parametrize("joint", [True, False], ids=["joint", "separate"])
+@pytest.mark.parametrize("form", ["joint", "separate", "siglip", "dual", "pair"])
 @pytest.mark.parametrize("name", NAMES)
-def test_fit_predict_save_load(fit, tmp_path, manifest, name, joint):
-    candidate, memes = fit(name, joint)
+def test_fit_predict_save_load(fit, tmp_path, manifest, name, form):
+    candidate, memes = fit(name, form)
     found = candidate.predict(memes)
     assert set(found) == {"mood", "level"}
     for task in manifest.label_tasks:
@@ -69,9 +85,15 @@ def test_fit_predict_save_load(fit, tmp_path, manifest, name, joint):
         np.testing.assert_array_equal(again, found[task])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_candidate_reads_what_it_says_it_reads(fit, name):
-    candidate, memes = fit(name)
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        *((name, "joint") for name in NAMES),
+        *((name, "siglip") for name in NAMES if name != "boosting-0"),  # few trees need not split on every state
+    ],
+)
+def test_a_candidate_reads_what_it_says_it_reads(fit, name, form):
+    candidate, memes = fit(name, form)
     planned = next(one for one in plan(every_kind_recipe()) if one.name == name)
     assert needs(planned) == (candidate.needs_text, candidate.needs_image)
     before = candidate.predict(memes)["level"]

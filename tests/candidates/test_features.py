@@ -9,7 +9,7 @@ import torch
 
 from clip_checkpoint import save_clip
 from memeblend.candidates.boosting import Boosting
-from memeblend.candidates.features import StateReader, pooled, start_encoder
+from memeblend.candidates.features import StateReader, pooled, ready_encoders
 from memeblend.candidates.knn import Knn
 from memeblend.candidates.linear import Linear
 from memeblend.candidates.states import near
@@ -97,10 +97,10 @@ def test_pooled_reads_no_more_than_it_is_asked_for(joint):
 def test_the_embedded_encoder_as_it_is_follows_the_seed_alone(joint):
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    first = start_encoder(joint.context())
+    first = ready_encoders(joint.context())
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(6)
-    again, other = start_encoder(joint.context()), start_encoder(joint.context(seed=1))
+    again, other = ready_encoders(joint.context()), ready_encoders(joint.context(seed=1))
     pairs = list(zip(first.parameters(), again.parameters(), other.parameters(), strict=True))
     assert all(torch.equal(a, b) for a, b, _ in pairs)
     assert any(not torch.equal(a, c) for a, _, c in pairs)

@@ -112,7 +112,7 @@ def test_save_and_load_alone(joint, clip, tmp_path, embedded):
         np.testing.assert_array_equal(loaded.predict(setting.memes)[name], found)
         np.testing.assert_array_equal(again[name], found)
         np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-9)
-    weights = next((tmp_path / "clip").glob("*.safetensors"))
+    weights = next((tmp_path / "encoders").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(ModelError, match=r"zeroshot-0.*could not be read"):
         Zeroshot.load("zeroshot-0", tmp_path)

@@ -67,9 +67,9 @@ def test_a_text_that_lost_its_end_token_ends_with_a_word(model):
     assert ids[-1] != preprocessor.tokenizer.eos_token_id
     assert found[0] == -1
     assert (found[1:] >= 0).all()
-    assert inner_tokens(ids, preprocessor).tolist() == [False, *[True] * (len(ids) - 1)]
-    short = preprocessor.token_ids(["good"])[0]
-    assert inner_tokens(short, preprocessor).tolist() == [False, *[True] * (len(short) - 2), False]
+    assert inner_tokens(meme, preprocessor).tolist() == [False, *[True] * (len(ids) - 1)]
+    short = inner_tokens(Meme.make(None, "good", preprocessor), preprocessor)
+    assert short.tolist() == [False, *[True] * (len(short) - 2), False]
 
 
 def test_parts_leave_and_stay(model):

@@ -34,7 +34,7 @@ def small_model(kind: Any, seed: int = 0, **settings: Any) -> MemeModel:
     """A model of a kind in evaluation mode; equal seeds give equal weights."""
     torch.manual_seed(seed)
     config = small_config(**settings)
-    return build_model(kind, config, CLIPModel(config.clip_config)).eval()
+    return build_model(kind, config, CLIPModel(config.encoder_config)).eval()
 
 
 def small_batch(texts: tuple[str, ...] = TEXTS, padding: int = 0) -> dict[str, Tensor]:

@@ -9,7 +9,8 @@ from transformers import CLIPModel
 
 from clip_checkpoint import clip_config, save_clip
 from memeblend.errors import ModelError
-from memeblend.models.encoders import image_states, load_clip, text_states, tiny_clip_config
+from memeblend.models.encoders import image_states, text_states, tiny_clip_config
+from memeblend.models.pair import load_encoders
 
 TINY = {"vocab_size": 300, "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0, "max_length": 16}
 
@@ -70,7 +71,7 @@ def test_a_clip_is_loaded_from_a_folder_in_float32(tmp_path, capfd):
     expected = CLIPModel.from_pretrained(save_clip(tmp_path))
     expected.half().save_pretrained(tmp_path)
     capfd.readouterr()
-    loaded = load_clip(tmp_path)
+    loaded = load_encoders(tmp_path)
     assert capfd.readouterr().err == "", "Hugging Face drew a progress bar"
     assert {value.dtype for value in loaded.parameters()} == {torch.float32}
     for name, value in loaded.state_dict().items():
@@ -107,23 +108,23 @@ def other_model(folder):
 def test_a_damaged_folder_is_refused_in_words(tmp_path, damage, message):
     damage(save_clip(tmp_path))
     with pytest.raises(ModelError, match=message):
-        load_clip(tmp_path)
+        load_encoders(tmp_path)
 
 
 @pytest.mark.parametrize("source", ["./nowhere", "/nowhere/at/all", "a/b/c", "~/nowhere"])
 def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(source):
-    with pytest.raises(ModelError, match=r"Expected a folder that holds a CLIP at .*, found nothing"):
-        load_clip(source)
+    with pytest.raises(ModelError, match=r"Expected a folder that holds an encoder at .*, found nothing"):
+        load_encoders(source)
 
 
 def test_a_file_is_no_folder(tmp_path):
     path = tmp_path / "clip.bin"
     path.write_bytes(b"")
     with pytest.raises(ModelError, match="found a file"):
-        load_clip(path)
+        load_encoders(path)
 
 
 def test_a_hub_that_cannot_be_reached_is_said_with_a_way_out(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match="hf download nobody/no-such-clip --local-dir FOLDER"):
-        load_clip("nobody/no-such-clip")
+        load_encoders("nobody/no-such-clip")

@@ -57,7 +57,7 @@ def test_saving_and_loading_changes_nothing(kind, tmp_path, capfd):
     assert not loaded.training
     assert_same(loaded(**small_batch()), model(**small_batch()))
     assert loaded.config.label_tasks == model.config.label_tasks
-    assert loaded.config.clip_config.text_config.to_dict() == model.config.clip_config.text_config.to_dict()
+    assert loaded.config.encoder_config.text_config.to_dict() == model.config.encoder_config.text_config.to_dict()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
     assert capfd.readouterr().err == "", "Hugging Face drew a progress bar"
 
@@ -106,7 +106,7 @@ def test_each_modality_is_read_or_not_as_the_kind_says(kind):
 @each_kind
 def test_encoders_start_from_the_clip_and_share_no_memory_with_it(kind):
     config = small_config()
-    clip = CLIPModel(config.clip_config)
+    clip = CLIPModel(config.encoder_config)
     model = build_model(kind, config, clip)
     found = 0
     for branch, part in (("text", "text_model"), ("image", "vision_model")):
@@ -122,8 +122,8 @@ def test_encoders_start_from_the_clip_and_share_no_memory_with_it(kind):
 @each_kind
 def test_attention_of_the_encoders_is_fused(kind):
     config = small_model(kind).config
-    assert config.clip_config.text_config._attn_implementation == "sdpa"
-    assert config.clip_config.vision_config._attn_implementation == "sdpa"
+    assert config.encoder_config.text_config._attn_implementation == "sdpa"
+    assert config.encoder_config.vision_config._attn_implementation == "sdpa"
 
 
 @each_kind

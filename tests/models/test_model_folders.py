@@ -19,7 +19,7 @@ def test_a_configuration_survives_its_file(tmp_path):
     ignored = {"_name_or_path", "transformers_version"}
     ours, theirs = ({k: v for k, v in c.to_dict().items() if k not in ignored} for c in (config, loaded))
     assert theirs == ours
-    assert loaded.clip_config.text_config.to_dict() == config.clip_config.text_config.to_dict()
+    assert loaded.encoder_config.text_config.to_dict() == config.encoder_config.text_config.to_dict()
     assert loaded.num_classes() == {"sentiment": 3, "keys": 2, "a.b": 4}
 
 

@@ -11,7 +11,7 @@ from memeblend.models import from_branches
 from memeblend.models.align import AlignClassifier
 from memeblend.models.attention import AttentionBlock, SelfAttention
 from memeblend.models.config import MemeConfig
-from memeblend.models.encoders import ClipStates
+from memeblend.models.encoders import EncoderStates
 
 
 def torch_attention(ours: SelfAttention) -> nn.MultiheadAttention:
@@ -92,7 +92,7 @@ def test_the_papers_blocks_collapse_tokens_but_keep_their_size_and_the_switches_
 
 def test_align_multiplies_projected_features_of_unit_length():
     model = small_model("align", num_hidden=0)
-    states = [ClipStates(torch.empty(0), torch.randn(5, width)) for width in (32, 48)]
+    states = [EncoderStates(torch.empty(0), torch.randn(5, width)) for width in (32, 48)]
     projected = [
         projection[0](part.pooled)
         for projection, part in zip((model.text_projection, model.image_projection), states, strict=True)
@@ -121,10 +121,10 @@ def test_align_learns_whether_text_and_image_disagree_from_few_memes():
     for part, sign in zip(features, signs, strict=True):
         part[:, :4] += 2 * sign[:, None]
     labels, mask = (signs[0] != signs[1]).long(), torch.ones(400, 1, dtype=torch.int64)
-    text, image = (ClipStates(torch.empty(0), part) for part in features)
+    text, image = (EncoderStates(torch.empty(0), part) for part in features)
 
     def logits(rows):
-        parts = [ClipStates(part.tokens, part.pooled[rows]) for part in (text, image)]
+        parts = [EncoderStates(part.tokens, part.pooled[rows]) for part in (text, image)]
         return model.fuse(*parts, mask[rows])["keys"]
 
     train, test = torch.arange(200), torch.arange(200, 400)

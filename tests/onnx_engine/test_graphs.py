@@ -7,7 +7,7 @@ from transformers import CLIPModel
 from clip_checkpoint import clip_config
 from memeblend.errors import ModelError
 from memeblend.models.oscar import NUM_BOX_NUMBERS, OscarClassifier, OscarConfig, tiny_bert_config
-from memeblend.onnx_engine.graphs import ClipState, GridLogits, Logits, PooledStates, quantize, write_graph
+from memeblend.onnx_engine.graphs import EncoderState, GridLogits, Logits, PooledStates, quantize, write_graph
 from memeblend.onnx_engine.sessions import Graph
 
 IMAGE_SIZE, VOCABULARY, LONGEST = 32, 30, 20
@@ -55,8 +55,8 @@ CASES = {
     "states-text": (lambda: PooledStates(classifier("text"), "text"), "text"),
     "states-image": (lambda: PooledStates(classifier("image"), "image"), "image"),
     "states-fused": (lambda: PooledStates(classifier("align"), "fused"), "both"),
-    "clip-text": (lambda: ClipState(clip(), "text"), "text"),
-    "clip-image": (lambda: ClipState(clip(), "image"), "image"),
+    "clip-text": (lambda: EncoderState(clip(), "text"), "text"),
+    "clip-image": (lambda: EncoderState(clip(), "image"), "image"),
 }
 
 

@@ -7,7 +7,8 @@ from PIL import Image
 
 from clip_checkpoint import save_clip
 from memeblend.errors import ModelError
-from memeblend.models.encoders import image_states, load_clip
+from memeblend.models.encoders import image_states
+from memeblend.models.pair import load_encoders
 from memeblend.regions.grid import grid_regions
 from memeblend.regions.grid_engine import GridEngine
 
@@ -67,7 +68,7 @@ def test_regions_are_the_states_of_the_encoder(checkpoint):
     engine = GridEngine.load(checkpoint, fit="crop")
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8))
     (found,) = engine.regions([image])
-    clip = load_clip(checkpoint).eval()
+    clip = load_encoders(checkpoint).eval()
     from transformers import CLIPImageProcessorPil
 
     pixels = CLIPImageProcessorPil.from_pretrained(checkpoint)(image, return_tensors="pt")["pixel_values"]

@@ -11,7 +11,7 @@ from builders import draw_image, write_csv
 from memeblend.candidates.making import load_candidate
 from memeblend.data.manifest import Manifest
 from memeblend.errors import DataError, ModelError
-from memeblend.models.encoders import load_clip
+from memeblend.models.pair import load_encoders
 from memeblend.recipe import load_recipe
 from memeblend.run import Run, carry_out
 from memeblend.run.places import stage_folder, with_places
@@ -138,7 +138,7 @@ def test_every_stage_is_carried_out_and_says_what_starts_anew(run):
     of_encoder = next(line for line in lines if line.startswith("text-0 starts from the encoder"))
     assert "the encoder 'pretraining/contrast/encoder': " in of_encoder
     assert of_encoder.endswith(f"started anew: text.lstm, {manners}.")
-    assert load_clip(encoder).config.text_config.hidden_size == 16
+    assert load_encoders(encoder).config.text_config.hidden_size == 16
     assert run.recipe.encoder.source == "contrast"
     assert Run.load(run.folder).recipe == run.recipe
 

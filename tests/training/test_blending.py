@@ -246,7 +246,7 @@ def modulated(noise, alpha=0.5):
     """A fusion after one modulated step, with the gradients before and after, and the coefficients logged."""
     torch.manual_seed(0)
     config = MemeConfig(clip_config(), MOOD, lstm_hidden_size=4, num_blocks=1, num_heads=4)
-    model = build_model("fusion", config, CLIPModel(config.clip_config))
+    model = build_model("fusion", config, CLIPModel(config.encoder_config))
     for value in model.parameters():
         value.grad = torch.randn_like(value)
     before = {name: value.grad.clone() for name, value in model.named_parameters()}

@@ -14,7 +14,7 @@ from memeblend.models.tokenizer import train_tokenizer
 from memeblend.recipe.parts import CrossEntropy, Encoder, TinyEncoder
 from memeblend.training import features as features_module
 from memeblend.training.batches import MemeDataset
-from memeblend.training.encoder import load_encoder
+from memeblend.training.encoder import start_encoders
 from memeblend.training.features import state_dataset, without_encoders
 from memeblend.training.objective import make_objective
 from memeblend.training.preprocessing import Memes, Preprocessor
@@ -42,7 +42,7 @@ def memes(tmp_path):
 
 def frozen_model(kind, memes, seed=0):
     torch.manual_seed(seed)
-    clip = load_encoder(Encoder(max_length=16, tiny=TINY), memes.preprocessor)
+    clip = start_encoders(Encoder(max_length=16, tiny=TINY), memes.preprocessor)
     sizes = {"lstm_hidden_size": 8, "num_blocks": 1, "num_heads": 2, "projection_size": 12}
     return build_model(kind, MemeConfig(clip.config, TASKS, encoder_states="bfloat16", **sizes), clip).eval()
 

@@ -23,7 +23,7 @@ from memeblend.models.config import MemeConfig
 from memeblend.models.tokenizer import encode
 from memeblend.recipe.parts import CrossEntropy, Encoder, TinyEncoder, Training
 from memeblend.training.batches import MemeDataset
-from memeblend.training.encoder import load_encoder, make_preprocessor
+from memeblend.training.encoder import make_preprocessor, start_encoders
 from memeblend.training.objective import make_objective
 from memeblend.training.preprocessing import Memes, Preprocessor
 from memeblend.training.progress import Silent
@@ -86,7 +86,7 @@ def test_the_schedule_is_laid_out_over_its_own_epochs(tmp_path):
     texts = ["good", "bad"] * 8
     memes = Memes(texts, None, make_preprocessor(encoder, texts), texts, [None] * 16)
     mood = (LabelTask("mood", "binary", ("bad", "good")),)
-    clip = load_encoder(encoder, memes.preprocessor)
+    clip = start_encoders(encoder, memes.preprocessor)
     model = build_model("text", MemeConfig(clip.config, mood, lstm_hidden_size=4), clip)
     labels = np.array([[1], [0]] * 8)
     dataset = MemeDataset(memes, labels, text=True, image=False)

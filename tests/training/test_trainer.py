@@ -16,7 +16,7 @@ from memeblend.models.tokenizer import train_tokenizer
 from memeblend.recipe.parts import CrossEntropy, Encoder, Focal, TinyEncoder, Training
 from memeblend.training import trainer as trainer_module
 from memeblend.training.batches import LengthBatches, MemeDataset
-from memeblend.training.encoder import load_encoder
+from memeblend.training.encoder import start_encoders
 from memeblend.training.objective import balanced_class_weights, make_objective
 from memeblend.training.preprocessing import Memes, Preprocessor
 from memeblend.training.progress import Silent
@@ -50,7 +50,7 @@ def labels(memes):
 
 def text_model(memes):
     torch.manual_seed(0)
-    clip = load_encoder(ENCODER, memes.preprocessor)
+    clip = start_encoders(ENCODER, memes.preprocessor)
     return build_model("text", MemeConfig(clip.config, TASKS, lstm_hidden_size=8), clip)
 
 

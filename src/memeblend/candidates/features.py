@@ -1,4 +1,4 @@
-"""Pooled states of memes from fitted candidates, or from a CLIP as it is; see `memeblend.candidates.states`."""
+"""Pooled states of memes from fitted candidates, or from encoders as they are; see `memeblend.candidates.states`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import CLIPModel
 
 from memeblend.candidates.base import FitContext
 from memeblend.candidates.neural import Neural
 from memeblend.candidates.states import SHARED, FeatureSpec, States
 from memeblend.files import digest
-from memeblend.models.encoders import image_states, load_clip, text_states
+from memeblend.models.encoders import image_states, text_states
 from memeblend.models.image import ImageClassifier
 from memeblend.models.loading import no_progress_bars
 from memeblend.models.multimodal import MultiModalClassifier
+from memeblend.models.pair import Encoders, load_encoders
 from memeblend.models.text import TextClassifier
-from memeblend.training.encoder import load_encoder
+from memeblend.training.encoder import start_encoders
 from memeblend.training.preprocessing import Memes
 from memeblend.training.progress import Progress, Silent
 
@@ -33,26 +33,26 @@ Forward = Callable[[Mapping[str, Tensor]], Tensor]
 
 
 class StateReader:
-    """Reads the pooled states of memes from fitted candidates, or from a CLIP as it is.
+    """Reads the pooled states of memes from fitted candidates, or from encoders as they are.
 
     Args:
         features: which states, in order.
-        candidates: the fitted candidates that give them, one each; none when `clip` is given.
-        clip: gives "text" and "image" for all label tasks alike.
+        candidates: the fitted candidates that give them, one each; none when `encoders` are given.
+        encoders: give "text" and "image" for all label tasks alike.
     """
 
     def __init__(
-        self, features: Sequence[str], *, candidates: Sequence[Neural] = (), clip: CLIPModel | None = None
+        self, features: Sequence[str], *, candidates: Sequence[Neural] = (), encoders: Encoders | None = None
     ) -> None:
         self.features = tuple(features)
         self.candidates = tuple(candidates)
-        self.clip = clip
+        self.encoders = encoders
 
     @classmethod
     def start(cls, spec: FeatureSpec, starts_from: Sequence[str], context: FitContext) -> StateReader:
-        """A reader as a recipe asks for it; see `start_encoder` for what an encoder as it is means."""
+        """A reader as a recipe asks for it; see `ready_encoders` for what an encoder as it is means."""
         if spec.start == "encoder":
-            return cls(spec.features, clip=start_encoder(context))
+            return cls(spec.features, encoders=ready_encoders(context))
         candidates = [context.fitted(name) for name in starts_from]
         neural = [candidate for candidate in candidates if isinstance(candidate, Neural)]
         assert len(neural) == len(spec.features), "each feature comes from a neural candidate"
@@ -84,8 +84,8 @@ class StateReader:
 
     def _forwards(self) -> dict[str, list[Forward]]:
         """For each space, what gives each feature."""
-        if self.clip is not None:
-            return {SHARED: [clip_pooled(self.clip, feature) for feature in self.features]}
+        if self.encoders is not None:
+            return {SHARED: [encoder_pooled(self.encoders, feature) for feature in self.features]}
         pairs = list(zip(self.features, self.candidates, strict=True))
         spaces = self.candidates[0].models
         return {
@@ -93,9 +93,9 @@ class StateReader:
         }
 
     def save(self, folder: Path) -> None:
-        """Write the CLIP in Hugging Face's layout, or each candidate as itself, into a folder, made if need be."""
-        if self.clip is not None:
-            save_clip(self.clip, folder / _ENCODER)
+        """Write the encoders in Hugging Face's layout, or each candidate as itself, into a folder, made if need be."""
+        if self.encoders is not None:
+            save_encoders(self.encoders, folder / _ENCODER)
         for feature, candidate in zip(self.features, self.candidates, strict=False):
             (folder / feature).mkdir(parents=True, exist_ok=True)
             candidate.save(folder / feature)
@@ -108,45 +108,46 @@ class StateReader:
             ModelError: something is missing, cut short or altered.
         """
         if spec.start == "encoder":
-            return cls(spec.features, clip=ready(load_clip(folder / _ENCODER)))
+            return cls(spec.features, encoders=ready(load_encoders(folder / _ENCODER)))
         pairs = zip(starts_from, spec.features, strict=True)
         return cls(spec.features, candidates=[Neural.load(name, folder / feature) for name, feature in pairs])
 
 
-def start_encoder(context: FitContext) -> CLIPModel:
-    """The recipe's encoder as it is, ready to be read.
+def ready_encoders(context: FitContext) -> Encoders:
+    """The recipe's encoders as they are, ready to be read.
 
-    The embedded encoder has random weights, drawn from the run's seed: its states tell texts and images apart, but
-    mean nothing. It is good for trying a recipe out, not for scores.
+    The embedded ones have random weights, drawn from the run's seed: their states tell texts and images apart,
+    but mean nothing. They are good for trying a recipe out, not for scores.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(digest(context.seed, _ENCODER), 16) % 2**31)
-        return ready(load_encoder(context.recipe.encoder, context.fit.preprocessor))
+        return ready(start_encoders(context.recipe.encoder, context.fit.preprocessor))
 
 
-def ready(clip: CLIPModel) -> CLIPModel:
-    """A CLIP without dropout, on the GPU where there is one."""
-    clip.eval()
+def ready(encoders: Encoders) -> Encoders:
+    """Encoders without dropout, on the GPU where there is one."""
+    encoders.eval()
     if torch.cuda.is_available():
-        torch.nn.Module.cuda(clip)
-    return clip
+        torch.nn.Module.cuda(encoders)
+    return encoders
 
 
-def save_clip(clip: CLIPModel, folder: Path) -> None:
-    """Write a CLIP in Hugging Face's layout; `load_clip` reads it."""
+def save_encoders(encoders: Encoders, folder: Path) -> None:
+    """Write encoders in Hugging Face's layout; `load_encoders` reads them."""
     with no_progress_bars():
-        clip.save_pretrained(folder)
+        encoders.save_pretrained(folder)
 
 
-def clip_pooled(clip: CLIPModel, feature: str) -> Forward:
-    """What gives the pooled "text" [B, d_t] or "image" state [B, d_i] of a CLIP."""
+def encoder_pooled(encoders: Encoders, feature: str) -> Forward:
+    """What gives the pooled "text" [B, d_t] or "image" state [B, d_i] of encoders."""
     if feature == "text":
-        return lambda inputs: text_states(clip.text_model, *_texts(inputs, clip)).pooled
-    return lambda inputs: image_states(clip.vision_model, inputs["pixel_values"].to(clip.device)).pooled
+        return lambda inputs: text_states(encoders.text_model, *texts_for(encoders, inputs)).pooled
+    return lambda inputs: image_states(encoders.vision_model, inputs["pixel_values"].to(encoders.device)).pooled
 
 
-def _texts(inputs: Mapping[str, Tensor], clip: CLIPModel) -> tuple[Tensor, Tensor]:
-    return inputs["input_ids"].to(clip.device), inputs["attention_mask"].to(clip.device)
+def texts_for(encoders: Encoders, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Token ids and mask [B, T] of model inputs, where the encoders are."""
+    return inputs["input_ids"].to(encoders.device), inputs["attention_mask"].to(encoders.device)
 
 
 def _model_pooled(model: Any, feature: str) -> Forward:

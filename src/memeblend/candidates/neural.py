@@ -34,7 +34,7 @@ from memeblend.models.config import MemeConfig
 from memeblend.models.lora import Adapters
 from memeblend.recipe.candidates import AlignCandidate, FusionCandidate, ImageCandidate, TextCandidate
 from memeblend.training.batches import BatchedDataset, MemeDataset
-from memeblend.training.encoder import load_encoder
+from memeblend.training.encoder import start_encoders
 from memeblend.training.features import state_dataset, without_encoders
 from memeblend.training.objective import make_objective
 from memeblend.training.preprocessing import Memes
@@ -106,8 +106,8 @@ class Neural(Candidate):
 
     def _unseen(self, context: FitContext, config: MemeConfig) -> EncoderModel:
         """A model that has seen no meme of the fit split, with a configuration and encoders to train as this has."""
-        clip = load_encoder(context.recipe.encoder, context.fit.preprocessor)
-        model = build_model(self.spec.kind, copy.deepcopy(config), clip)
+        encoders = start_encoders(context.recipe.encoder, context.fit.preprocessor)
+        model = build_model(self.spec.kind, copy.deepcopy(config), encoders)
         if self.spec.encoders == "lora":
             Adapters(model, self.spec.lora_rank)
         return model

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import nn
-from transformers import CLIPVisionModel, PreTrainedTokenizerFast, set_seed
+from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
 from memeblend.candidates.base import Candidate, FitContext
 from memeblend.candidates.neural import Neural
@@ -81,7 +81,7 @@ class Oscar(Candidate):
         self.spec = spec
         self.starts_from = tuple(starts_from)
         self.models: dict[str, OscarClassifier] = {}
-        self._vision: CLIPVisionModel | None = None
+        self._vision: PreTrainedModel | None = None
         self._store: RegionStore | None = None
         self._tokenizer: PreTrainedTokenizerFast
 
@@ -194,17 +194,17 @@ class Oscar(Candidate):
             return train_wordpiece(texts, context.recipe.encoder.tiny.vocab_size, self.spec.max_length)
         return load_wordpiece(source / _TOKENIZER if (source / _FILE).is_file() else source)
 
-    def _encoder(self, context: FitContext) -> CLIPVisionModel:
+    def _encoder(self, context: FitContext) -> PreTrainedModel:
         """The image encoder that grid regions come from."""
         image = context.fitted(self.starts_from[0])
         assert isinstance(image, Neural), "grid regions start from an image candidate"
         model = next(iter(image.models.values()))
         assert isinstance(model, ImageClassifier), "grid regions start from an image candidate"
-        encoder: CLIPVisionModel = model.image.vision_model
+        encoder: PreTrainedModel = model.image.vision_model
         return _ready(copy.deepcopy(encoder))
 
     @property
-    def vision(self) -> CLIPVisionModel:
+    def vision(self) -> PreTrainedModel:
         """The image encoder that grid regions come from; only for those."""
         assert self._vision is not None, "asked for only where regions come from a grid"
         return self._vision
@@ -297,7 +297,7 @@ class Oscar(Candidate):
                 candidate.models[key] = _ready(load_oscar(folder / str(position)))
             if candidate.needs_image:
                 fix = "Copy the folder again, or train the candidate again."
-                candidate._vision = _ready(read_model(CLIPVisionModel, str(folder / _VISION), local=True, fix=fix))
+                candidate._vision = _ready(read_model(AutoModel, str(folder / _VISION), local=True, fix=fix))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, ModelError) as error:
             raise ModelError(f"Candidate '{name}' in '{folder}' could not be read: {error}.") from error
         return candidate

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import CLIPVisionModel
+from transformers import PreTrainedModel
 
 from memeblend.models.encoders import image_states
 from memeblend.models.oscar import NUM_BOX_NUMBERS
@@ -88,7 +88,7 @@ class GridRows:
     def __init__(
         self,
         memes: Memes,
-        encoder: CLIPVisionModel,
+        encoder: PreTrainedModel,
         max_regions: int,
         *,
         scratch: Path | None,
@@ -107,7 +107,7 @@ class GridRows:
 
 @torch.inference_mode()
 def _grid(
-    memes: Memes, encoder: CLIPVisionModel, max_regions: int, scratch: Path | None, progress: Progress
+    memes: Memes, encoder: PreTrainedModel, max_regions: int, scratch: Path | None, progress: Progress
 ) -> NDArray[np.float32]:
     """Grid regions [num_memes, R, d + 6] of memes."""
     device = next(encoder.parameters()).device

@@ -1,4 +1,4 @@
-"""Where a neural candidate's model starts: the encoder, uni-modal candidates, a trained candidate, or another CLIP.
+"""Where a neural candidate's model starts: the encoders, uni-modal or trained candidates, or other encoders.
 
 What a model does not take over from its start begins with random weights, and that is told.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import CLIPConfig, CLIPModel
+from transformers import PreTrainedConfig
 
 from memeblend.candidates.base import Candidate, FitContext
 from memeblend.candidates.making import load_candidate
@@ -20,7 +20,7 @@ from memeblend.labels import LabelTask
 from memeblend.models import build_model, from_branches
 from memeblend.models.base import EncoderModel
 from memeblend.models.config import MemeConfig, StatesType
-from memeblend.models.encoders import load_clip
+from memeblend.models.pair import Encoders, image_side, load_encoders
 from memeblend.models.starting import BRANCHES, ENCODERS, Start, start_from, started_with
 from memeblend.recipe.candidates import (
     FROM_UNI_MODAL,
@@ -30,8 +30,9 @@ from memeblend.recipe.candidates import (
     TextCandidate,
     stem,
 )
+from memeblend.recipe.parts import TINY
 from memeblend.training.batches import MemeDataset
-from memeblend.training.encoder import TINY, load_encoder
+from memeblend.training.encoder import shown_source, start_encoders
 from memeblend.training.preprocessing import Preprocessor
 from memeblend.training.trainer import mean_score, predict_probabilities
 
@@ -70,39 +71,45 @@ class Starter:
             RecipeError: the recipe does not fit the encoder.
             ModelError: what it starts from can't be read or has other sizes.
         """
-        clip, spec = load_encoder(self.context.recipe.encoder, self.context.fit.preprocessor), self.spec
-        config = self._config(clip, group)
+        encoders, spec = start_encoders(self.context.recipe.encoder, self.context.fit.preprocessor), self.spec
+        config = self._config(encoders, group)
         if isinstance(spec, TextCandidate | ImageCandidate) and spec.chain and trained:
             first, start = next(iter(trained.items()))
-            return self._from_model(config, clip, start, f"its own model of {first}", key)
+            return self._from_model(config, encoders, start, f"its own model of {first}", key)
         if spec.start in FROM_UNI_MODAL:
             return self._from_branches(config, key, group)
         if spec.start == "encoder":
-            return self._from_clip(config, clip, self.context.recipe.encoder.source)
+            return self._from_recipe(config, encoders)
         source = f"'{self._shown(spec.start)}'"
         if not (Path(spec.start) / NEURAL_FILE).is_file():
-            return self._from_clip(config, self._other_clip(clip), spec.start)
+            return self._from_encoders(config, self._other_encoders(encoders), source)
         start = self._of_folder(Path(spec.start), key)
-        return self._from_model(config, clip, start, source, key)
+        return self._from_model(config, encoders, start, source, key)
 
-    def _config(self, clip: CLIPModel, group: tuple[LabelTask, ...]) -> MemeConfig:
+    def _config(self, encoders: Encoders, group: tuple[LabelTask, ...]) -> MemeConfig:
         try:
-            return model_config(self.spec, clip.config, group)
+            return model_config(self.spec, encoders.config, group)
         except ValueError as error:
             raise RecipeError(
                 f"Candidate '{self.name}' does not fit the encoder '{self.context.recipe.encoder.source}': {error}."
             ) from error
 
-    def _from_clip(self, config: MemeConfig, clip: CLIPModel, source: str) -> EncoderModel:
-        model = build_model(self.spec.kind, config, clip)
-        if source != TINY:  # of which nothing but its sizes is taken over
-            self._tell(started_with(model, ENCODERS), f"the encoder '{self._shown(source)}'")
+    def _from_recipe(self, config: MemeConfig, encoders: Encoders) -> EncoderModel:
+        encoder = self.context.recipe.encoder
+        if encoder.source == TINY:  # of which nothing but its sizes is taken over
+            return build_model(self.spec.kind, config, encoders)
+        shown = encoder.model_copy(update={"source": self._shown(encoder.source)})
+        return self._from_encoders(config, encoders, shown_source(shown))
+
+    def _from_encoders(self, config: MemeConfig, encoders: Encoders, source: str) -> EncoderModel:
+        model = build_model(self.spec.kind, config, encoders)
+        self._tell(started_with(model, ENCODERS), source)
         return model
 
     def _from_model(
-        self, config: MemeConfig, clip: CLIPModel, start: EncoderModel, source: str, key: str
+        self, config: MemeConfig, encoders: Encoders, start: EncoderModel, source: str, key: str
     ) -> EncoderModel:
-        model = build_model(self.spec.kind, config, clip)
+        model = build_model(self.spec.kind, config, encoders)
         self._tell(start_from(model, start, source), source, key)
         return model
 
@@ -166,10 +173,10 @@ class Starter:
                 fix="Let encoder.source name the encoder that it was trained on.",
             )
 
-    def _other_clip(self, clip: CLIPModel) -> CLIPModel:
-        """The CLIP that `start` names, which must read what the recipe's encoder reads."""
-        other = load_clip(self.spec.start)
-        ours, theirs = _reads(clip.config), _reads(other.config)
+    def _other_encoders(self, encoders: Encoders) -> Encoders:
+        """The encoders that `start` names, which must be of the recipe's kinds and read what they read."""
+        other = load_encoders(self.spec.start)
+        ours, theirs = _reads(encoders), _reads(other)
         if ours != theirs:
             differing = ", ".join(f"{name} {theirs[name]} and not {ours[name]}" for name in ours)
             raise ModelError(
@@ -191,12 +198,18 @@ class Starter:
             self.context.progress.say(line)
 
 
-def _reads(config: Any) -> dict[str, int]:
-    """What of an encoder's configuration its inputs are made ready by."""
-    return {"vocab_size": int(config.text_config.vocab_size), "image_size": int(config.vision_config.image_size)}
+def _reads(encoders: Encoders) -> dict[str, int | str]:
+    """What a model is built for, and its inputs are made ready by."""
+    config: Any = encoders.config
+    return {
+        "text encoder": str(config.text_config.model_type),
+        "image encoder": str(config.vision_config.model_type),
+        "vocab_size": int(config.text_config.vocab_size),
+        "image_size": image_side(encoders),
+    }
 
 
-def model_config(spec: NeuralSpec, clip_config: CLIPConfig, label_tasks: Sequence[LabelTask]) -> MemeConfig:
+def model_config(spec: NeuralSpec, encoder_config: PreTrainedConfig, label_tasks: Sequence[LabelTask]) -> MemeConfig:
     """The model's configuration from the candidate's part of the recipe."""
     states: StatesType = "bfloat16" if spec.encoders == "frozen" else "float32"
     match spec:
@@ -219,4 +232,4 @@ def model_config(spec: NeuralSpec, clip_config: CLIPConfig, label_tasks: Sequenc
             own = {"projection_size": spec.projection_size, "num_hidden": spec.num_hidden, "num_heads": 1}
         case _:
             own = {"num_heads": 1}  # only fusion has heads; the paper's 8 need not divide another's width
-    return MemeConfig(clip_config, label_tasks, head_dropout=spec.head_dropout, encoder_states=states, **own)
+    return MemeConfig(encoder_config, label_tasks, head_dropout=spec.head_dropout, encoder_states=states, **own)

@@ -16,20 +16,19 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import normalize
-from transformers import CLIPModel
 
 from memeblend.candidates.base import Candidate, FitContext
-from memeblend.candidates.features import clip_pooled, pooled, ready, save_clip, start_encoder
+from memeblend.candidates.features import pooled, ready, ready_encoders, save_encoders, texts_for
 from memeblend.candidates.logistic import softmax
 from memeblend.candidates.states import READ_ERRORS, near
 from memeblend.errors import ModelError, Problem, RecipeError
 from memeblend.files import replacing, write_json
 from memeblend.labels import LabelTask
-from memeblend.models.encoders import load_clip
+from memeblend.models.pair import image_embeds, load_encoders, text_embeds
 from memeblend.recipe.candidates import ZeroshotCandidate
 from memeblend.training.preprocessing import Memes, Preprocessor
 
-_SETTINGS, _PROMPTS, _CLIP = "zeroshot.json", "zeroshot.safetensors", "clip"
+_SETTINGS, _PROMPTS, _ENCODERS = "zeroshot.json", "zeroshot.safetensors", "encoders"
 
 
 class Zeroshot(Candidate):
@@ -57,7 +56,7 @@ class Zeroshot(Candidate):
         """
         self._check(context.label_tasks)
         self.label_tasks = context.label_tasks
-        self.clip = start_encoder(context)
+        self.encoders = ready_encoders(context)
         self._prompts: dict[str, NDArray[np.float32]] = {}
         context.progress.start(self.name, len(self.label_tasks))
         for position, task in enumerate(self.label_tasks):
@@ -90,7 +89,7 @@ class Zeroshot(Candidate):
     def _embedded(self, prompts: Sequence[str], preprocessor: Preprocessor) -> Tensor:
         """The class's embedding [d], of length one: the mean over its prompts'."""
         input_ids, attention_mask = preprocessor.pad(preprocessor.token_ids(prompts))
-        embeds = _text_embeds(self.clip, {"input_ids": input_ids, "attention_mask": attention_mask})
+        embeds = self._of_texts({"input_ids": input_ids, "attention_mask": attention_mask})
         return normalize(embeds.mean(dim=0), dim=0).float().cpu()
 
     def predict(self, memes: Memes) -> Mapping[str, NDArray[np.float64]]:
@@ -100,17 +99,15 @@ class Zeroshot(Candidate):
         weight = np.full((len(memes), 1), self.spec.text_weight)
         if self.needs_image:
             weight[[not text.strip() for text in memes.texts]] = 0.0
-            meme += (1 - weight) * pooled(
-                lambda inputs: _image_embeds(self.clip, inputs), memes, text=False, image=True
-            )
+            meme += (1 - weight) * pooled(self._of_images, memes, text=False, image=True)
         if self.needs_text:
-            meme += weight * pooled(lambda inputs: _text_embeds(self.clip, inputs), memes, text=True, image=False)
-        scale = float(self.clip.logit_scale.detach().exp())
+            meme += weight * pooled(self._of_texts, memes, text=True, image=False)
+        scale = float(self.encoders.logit_scale.detach().exp())
         return {name: softmax(scale * (meme @ prompts.T)) for name, prompts in self._prompts.items()}
 
     def save(self, folder: Path) -> None:
-        """The CLIP in Hugging Face's layout, the prompts' embeddings as safetensors."""
-        save_clip(self.clip, folder / _CLIP)
+        """The encoders in Hugging Face's layout, the prompts' embeddings as safetensors."""
+        save_encoders(self.encoders, folder / _ENCODERS)
         with replacing(folder / _PROMPTS) as temporary:
             save_file({str(position): value for position, value in enumerate(self._prompts.values())}, temporary)
         tasks = [task.to_dict() for task in self.label_tasks]
@@ -127,17 +124,15 @@ class Zeroshot(Candidate):
             candidate._prompts = {
                 task.name: prompts[str(position)].copy() for position, task in enumerate(candidate.label_tasks)
             }
-            candidate.clip = ready(load_clip(folder / _CLIP))
+            candidate.encoders = ready(load_encoders(folder / _ENCODERS))
         except READ_ERRORS as error:
             raise ModelError(f"Candidate '{name}' in '{folder}' could not be read: {error}.") from error
         return candidate
 
+    def _of_texts(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Texts in the joint space [B, d], of length one."""
+        return normalize(text_embeds(self.encoders, *texts_for(self.encoders, inputs)), dim=1)
 
-def _text_embeds(clip: CLIPModel, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Texts in the joint space [B, d], of length one."""
-    return normalize(clip.text_projection(clip_pooled(clip, "text")(inputs)), dim=1)
-
-
-def _image_embeds(clip: CLIPModel, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Images in the joint space [B, d], of length one."""
-    return normalize(clip.visual_projection(clip_pooled(clip, "image")(inputs)), dim=1)
+    def _of_images(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Images in the joint space [B, d], of length one."""
+        return normalize(image_embeds(self.encoders, inputs["pixel_values"].to(self.encoders.device)), dim=1)

@@ -30,7 +30,7 @@ from memeblend.explain.inputs import DEFAULT_SIDE, Meme, Variant, ready
 from memeblend.explain.modalities import Irony, counterfactuals, irony, split_scores
 from memeblend.explain.ngrams import linear_contributions
 from memeblend.explain.occlusion import occluded, occlusion
-from memeblend.explain.rollout import attention_rollout
+from memeblend.explain.rollout import attention_rollout, can_roll_out
 from memeblend.explain.votes import decide_alone, votes
 from memeblend.labels import LabelTask
 from memeblend.recipe.candidates import AlignCandidate, FusionCandidate
@@ -231,10 +231,10 @@ def own_attributions(
     """
     match candidate:
         case Neural():
-            rollout = attention_rollout(candidate, meme, preprocessor, label_task)
-            if cheap:
-                return [rollout]
-            return [integrated_gradients(candidate, meme, preprocessor, label_task, class_index), rollout]
+            found = [] if cheap else [integrated_gradients(candidate, meme, preprocessor, label_task, class_index)]
+            if can_roll_out(model_of(candidate, label_task)):
+                found.append(attention_rollout(candidate, meme, preprocessor, label_task))
+            return found
         case Tfidf():
             linear = linear_contributions(candidate, meme, label_task, class_index)
             return [] if linear is None else [linear]

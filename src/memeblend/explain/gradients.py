@@ -124,7 +124,7 @@ def integrated_gradients(
     ends: dict[str, Tensor] = {}
     if candidate.needs_text:
         ends["text"] = _embedding(model)(inputs["input_ids"]).detach()  # [1, T, d_t]
-        inner = inner_tokens(inputs["input_ids"][0].tolist(), preprocessor)
+        inner = inner_tokens(meme, preprocessor)
         starts["text"] = ends["text"] * torch.from_numpy(~inner).to(ends["text"].device)[None, :, None]
     if candidate.needs_image:
         assert meme.neutral.pixels is not None, "a candidate that reads images was given a meme without"

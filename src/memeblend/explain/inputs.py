@@ -141,8 +141,9 @@ def token_words(meme: Meme, preprocessor: Preprocessor) -> NDArray[np.int64]:
     ids = preprocessor.token_ids([meme.text])[0]
     assert encoded["input_ids"][: len(ids)] == ids, "offsets are of other tokens"
     starts, ends = (np.array([span[side] for span in words], dtype=np.int64) for side in (0, 1))
-    found = np.full(len(ids), -1, dtype=np.int64)
-    for token in np.flatnonzero(inner_tokens(ids, preprocessor)).tolist():
+    inner = inner_tokens(meme, preprocessor)
+    found = np.full(len(inner), -1, dtype=np.int64)
+    for token in np.flatnonzero(inner).tolist():
         start, end = encoded["offset_mapping"][token]
         shared = np.minimum(ends, end) - np.maximum(starts, start)
         following = np.flatnonzero(ends > start)
@@ -153,11 +154,16 @@ def token_words(meme: Meme, preprocessor: Preprocessor) -> NDArray[np.int64]:
     return found
 
 
-def inner_tokens(token_ids: Sequence[int], preprocessor: Preprocessor) -> NDArray[np.bool_]:
-    """Which tokens of a text stand between its begin and end token [T]; a text that was cut may have lost the end."""
-    inner = np.ones(len(token_ids), dtype=np.bool_)
-    inner[-1] = not preprocessor.keep_end and token_ids[-1] != preprocessor.tokenizer.eos_token_id
-    inner[0] = False
+def inner_tokens(meme: Meme, preprocessor: Preprocessor) -> NDArray[np.bool_]:
+    """Which tokens of the text stand between its begin and end token [T], padding that counts as tokens included in T.
+
+    Some tokenizers have no begin token, and a text that was cut may have lost its end.
+    """
+    ids, tokenizer = preprocessor.token_ids([meme.text])[0], preprocessor.tokenizer
+    around = (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id, tokenizer.sep_token_id)
+    inner = np.zeros(max(len(ids), preprocessor.fixed_length), dtype=np.bool_)
+    inner[: len(ids)] = True
+    inner[[0, len(ids) - 1]] = [ids[0] not in around, ids[-1] not in around]
     return inner
 
 

@@ -2,7 +2,8 @@
 
 Abnar and Zuidema (2020, "Quantifying Attention Flow in Transformers", section 3): heads are averaged, a layer with a
 residual is half its attention and half itself, and layers are multiplied. One forward pass gives it, so it is cheap;
-it does not look at a class, at values or at what comes after attention (so not at the BiLSTM of a text branch).
+it does not look at a class, at values or at what comes after attention (so not at the BiLSTM of a text branch, nor at
+how SigLIP weighs patches for its pooled state: they count alike).
 """
 
 from __future__ import annotations
@@ -24,11 +25,19 @@ from memeblend.explain.gradients import model_of, one_batch
 from memeblend.explain.inputs import Meme, token_words
 from memeblend.models.align import AlignClassifier
 from memeblend.models.base import EncoderModel
+from memeblend.models.encoders import has_class_token, text_pooling
 from memeblend.models.fusion import FusionClassifier
 from memeblend.models.image import ImageClassifier
 from memeblend.models.multimodal import MultiModalClassifier
 from memeblend.models.text import TextClassifier
 from memeblend.training.preprocessing import Preprocessor
+
+_PLAIN = (
+    *("clip_text_model", "siglip_text_model", "bert", "roberta", "xlm-roberta", "distilbert", "electra"),
+    *("clip_vision_model", "siglip_vision_model", "vit", "dinov2"),
+)
+_QUERY_KEY = (("q_proj", "k_proj"), ("query", "key"), ("q_lin", "k_lin"))
+_HEADS = ("num_heads", "num_attention_heads", "n_heads")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,20 +98,30 @@ def regridded(patches: NDArray[np.float64], side: int) -> NDArray[np.float64]:
     return spread
 
 
+def can_roll_out(model: EncoderModel) -> bool:
+    """Whether the attention of a model's encoders is of the plain kind, from every token to every one."""
+    config = model.config
+    kinds = {"text": config.text_config.model_type, "image": config.vision_config.model_type}
+    return all(kinds[name] in _PLAIN for name in model.branches if name in kinds)
+
+
 @torch.inference_mode()
 def model_shares(model: EncoderModel, inputs: dict[str, Tensor]) -> Shares:
     """Shares of attention in what a model's predicting heads read, of a batch of one.
 
-    A text's states are read at its end token, an image's at its class token. Fusion reads one of each after its
-    blocks, and both count half; align multiplies them, and both count half too.
+    A text's states are read at its end token, or all alike where their mean is pooled, an image's at its class token.
+    Fusion reads one of each after its blocks, and both count half; align multiplies them, and both count half too.
     """
     with _recorded(model) as seen:
         model(**inputs, branches=())
     text = image = None
     if isinstance(model, TextClassifier | MultiModalClassifier):
-        text = rolled_out(seen(model.text.text_model, causal=True))  # [T, T]
+        encoder = model.text.text_model
+        text = rolled_out(seen(encoder, causal=encoder.config.model_type == "clip_text_model"))  # [T, T]
     if isinstance(model, ImageClassifier | MultiModalClassifier):
         image = rolled_out(seen(model.image.vision_model, causal=False))  # [1 + P, 1 + P]
+        if not has_class_token(model.image.vision_model):
+            image = _with_pooled(image)
     if isinstance(model, FusionClassifier):
         assert text is not None, "fusion reads texts"
         assert image is not None, "fusion reads images"
@@ -112,7 +131,16 @@ def model_shares(model: EncoderModel, inputs: dict[str, Tensor]) -> Shares:
         row = (both[position] + both[len(text)]) / 2
         return Shares(row[: len(text)].numpy(), row[len(text) :].numpy())
     half = 0.5 if isinstance(model, AlignClassifier) else 1.0
-    return Shares(None if text is None else half * text[-1].numpy(), None if image is None else half * image[0].numpy())
+    if text is not None:
+        pooling = text_pooling(model.config.text_config)
+        text = half * (text[-1] if pooling == "end" else text.mean(dim=0))
+    return Shares(None if text is None else text.numpy(), None if image is None else half * image[0].numpy())
+
+
+def _with_pooled(patches: Tensor) -> Tensor:
+    """Shares [1 + P, 1 + P] of an encoder without a class token, with a pooled state first that reads all alike."""
+    both = torch.cat([patches.mean(dim=0, keepdim=True), patches])  # [1 + P, P]
+    return nn.functional.pad(both, (1, 0))
 
 
 @contextmanager
@@ -139,13 +167,16 @@ def _recorded(model: EncoderModel) -> Iterator[Any]:
 
 
 def _attends(module: nn.Module) -> bool:
-    """Whether a module is attention: that of CLIP's layers or that of the fusion."""
-    return hasattr(module, "num_heads") and (hasattr(module, "q_proj") or hasattr(module, "in_proj"))
+    """Whether a module is attention: that of an encoder's layers or that of the fusion."""
+    return any(hasattr(module, name) for name in _HEADS) and bool(_projections(module))
 
 
 def _projections(attention: Any) -> list[nn.Module]:
     """What makes the queries and keys of an attention: one layer each, or one for both and the values."""
-    return [attention.in_proj] if hasattr(attention, "in_proj") else [attention.q_proj, attention.k_proj]
+    if hasattr(attention, "in_proj"):
+        return [attention.in_proj]
+    found = [names for names in _QUERY_KEY if hasattr(attention, names[0]) and hasattr(attention, names[1])]
+    return [getattr(attention, name) for name in found[0]] if found else []
 
 
 def _attention(module: Any, outputs: dict[nn.Module, Tensor], causal: bool) -> Tensor:
@@ -153,7 +184,8 @@ def _attention(module: Any, outputs: dict[nn.Module, Tensor], causal: bool) -> T
     projected = torch.cat([outputs[one][0] for one in _projections(module)], dim=1)  # [S, 2 d or 3 d]
     width = outputs[_projections(module)[0]].shape[2]
     width = width // 3 if hasattr(module, "in_proj") else width
-    query, key = (projected[:, at : at + width].unflatten(1, (module.num_heads, -1)) for at in (0, width))  # [S, H, d]
+    heads = next(getattr(module, name) for name in _HEADS if hasattr(module, name))
+    query, key = (projected[:, at : at + width].unflatten(1, (heads, -1)) for at in (0, width))  # [S, H, d]
     scores = torch.einsum("qhd,khd->hqk", query, key) * query.shape[2] ** -0.5
     if causal:
         scores = scores.masked_fill(torch.ones(scores.shape[1:]).triu(1).bool(), -torch.inf)

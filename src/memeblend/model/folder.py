@@ -10,7 +10,7 @@ from typing import Any
 from memeblend.errors import ModelError, Problem
 from memeblend.files import file_digest
 
-FORMAT = 3
+FORMAT = 4
 FILE = "memeblend.json"
 EXPORT_FILE = "memeblend-onnx.json"
 """The file of facts of an exported model."""

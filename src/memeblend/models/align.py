@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from memeblend.models.config import MemeConfig
-from memeblend.models.encoders import ClipStates
+from memeblend.models.encoders import EncoderStates
 from memeblend.models.heads import LabelTaskHeads
 from memeblend.models.multimodal import MultiModalClassifier
 
@@ -36,7 +36,7 @@ class AlignClassifier(MultiModalClassifier):
         self.fused_heads = LabelTaskHeads(size, config.num_classes(), config.head_dropout)
         self.post_init()
 
-    def fused_state(self, text: ClipStates, image: ClipStates, attention_mask: Tensor) -> Tensor:
+    def fused_state(self, text: EncoderStates, image: EncoderStates, attention_mask: Tensor) -> Tensor:
         """Hidden state [B, n] of the product; reads the pooled states alone. See `MultiModalClassifier.fused_state`."""
         text_features = normalize(self.text_projection(text.pooled), dim=1)  # [B, n]
         image_features = normalize(self.image_projection(image.pooled), dim=1)  # [B, n]

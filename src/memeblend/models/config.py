@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from transformers import CLIPConfig, CLIPTextConfig, CLIPVisionConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, CLIPConfig, PreTrainedConfig
 
 from memeblend.labels import LabelTask
 
@@ -20,7 +20,8 @@ class MemeConfig(PreTrainedConfig):
     to fusion, `projection_*`, `product_dropout`, `num_hidden` and `hidden_dropout` to align.
 
     Args:
-        clip_config: configuration of the CLIP encoders, or its dictionary; CLIP ViT-B/32 when left out.
+        encoder_config: configuration of the encoders, that of a CLIP, a SigLIP or a VisionTextDualEncoder, or its
+            dictionary; CLIP ViT-B/32 when left out.
         label_tasks: label tasks in order, each a `LabelTask` or its dictionary.
         head_dropout: dropout inside every classifier head.
         lstm_hidden_size: width of the BiLSTM in each direction; the text encoder's width when left out.
@@ -47,11 +48,11 @@ class MemeConfig(PreTrainedConfig):
     """
 
     model_type = "memeblend"
-    sub_configs = {"clip_config": CLIPConfig}  # noqa: RUF012 - Hugging Face reads this class attribute
+    sub_configs = {"encoder_config": AutoConfig}  # noqa: RUF012 - Hugging Face reads this class attribute
 
     def __init__(
         self,
-        clip_config: CLIPConfig | Mapping[str, Any] | None = None,
+        encoder_config: PreTrainedConfig | Mapping[str, Any] | None = None,
         label_tasks: Iterable[LabelTask | Mapping[str, Any]] = (),
         *,
         head_dropout: float = 0.1,
@@ -72,7 +73,7 @@ class MemeConfig(PreTrainedConfig):
         encoder_states: StatesType = "float32",
         **kwargs: Any,
     ) -> None:
-        self.clip_config = clip_config if isinstance(clip_config, CLIPConfig) else CLIPConfig(**(clip_config or {}))
+        self.encoder_config = _config_of(encoder_config)
         self.label_tasks = [
             task.to_dict() if isinstance(task, LabelTask) else LabelTask.from_dict(dict(task)).to_dict()
             for task in label_tasks
@@ -120,28 +121,24 @@ class MemeConfig(PreTrainedConfig):
             raise ValueError("MemeConfig: " + "; ".join(problems))
 
     @property
-    def text_config(self) -> CLIPTextConfig:
+    def text_config(self) -> Any:
         """Configuration of the text encoder."""
-        config = self.clip_config.text_config
-        assert isinstance(config, CLIPTextConfig)
-        return config
+        return self.encoder_config.text_config
 
     @property
-    def vision_config(self) -> CLIPVisionConfig:
+    def vision_config(self) -> Any:
         """Configuration of the image encoder."""
-        config = self.clip_config.vision_config
-        assert isinstance(config, CLIPVisionConfig)
-        return config
+        return self.encoder_config.vision_config
 
     @property
     def text_width(self) -> int:
         """d_t, width of the text encoder's states."""
-        return int(self.text_config.hidden_size)
+        return _width(self.text_config)
 
     @property
     def image_width(self) -> int:
         """d_i, width of the image encoder's states."""
-        return int(self.vision_config.hidden_size)
+        return _width(self.vision_config)
 
     def num_classes(self) -> dict[str, int]:
         """Number of classes of each label task, in order."""
@@ -157,3 +154,18 @@ _LEAST = {
     "num_hidden": 0,
 }
 _DROPOUTS = ("head_dropout", "attention_dropout", "projection_dropout", "product_dropout", "hidden_dropout")
+
+
+def _config_of(given: PreTrainedConfig | Mapping[str, Any] | None) -> Any:
+    if isinstance(given, PreTrainedConfig):
+        return given
+    values = dict(given or {})
+    kind = values.pop("model_type", CLIPConfig.model_type)
+    return CONFIG_MAPPING[kind](**values)
+
+
+def _width(config: Any) -> int:
+    width = getattr(config, "hidden_size", None)
+    if not isinstance(width, int):
+        raise ValueError(f"an encoder of the kind '{config.model_type}' names no hidden_size, the width of its states")
+    return width

@@ -1,57 +1,71 @@
-"""CLIP encoders: where they come from, and the states they give.
+"""The states that text and image encoders give, of whatever kind they are, and the embedded CLIP's configuration.
 
 Notable: texts are padded on the right and CLIP's text encoder is causal, so no token of a text ever sees
 padding. The text encoder therefore runs without a padding mask, which lets attention take its fast causal path.
+SigLIP's was trained on texts padded to one length with the padding in sight, so it has no mask either: its padding
+counts as tokens (see `Preprocessor.fixed_length`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
-from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPVisionModel
+from torch import Tensor, nn
+from transformers import AutoModel, CLIPConfig, CLIPVisionModel, SiglipTextModel
 
-from memeblend.errors import ModelError
-from memeblend.models.loading import read_config, read_model
-
+TextPooling = Literal["end", "mean"]
+"""What stands for a text: the state of its last token, or the mean over all its tokens'."""
+_WITHOUT_MASK = ("clip_text_model", "siglip_text_model")
 _LEGACY_EOS = 2  # with this id Hugging Face pools at the highest token id instead of at the end token
 
 
+def text_pooling(config: Any) -> TextPooling:
+    """How a text encoder of this configuration is pooled.
+
+    CLIP and SigLIP were trained to put a text's meaning into its last state. Of other encoders, whose first or last
+    states often mean little before they are trained on, the mean is taken (Reimers and Gurevych, EMNLP 2019).
+    """
+    return "end" if config.model_type in _WITHOUT_MASK else "mean"
+
+
 @dataclass(frozen=True)
-class ClipStates:
+class EncoderStates:
     """States of an encoder.
 
     Attributes:
         tokens: last states after the final layer norm: text [B, T, d_t], or class token and image
             patches [B, 1 + P, d_i] (paper equation 4).
-        pooled: the state that stands for the whole, F_cls: of a text its end token [B, d_t], of an image its
-            class token [B, d_i].
+        pooled: the state that stands for the whole, F_cls: of a text as `text_pooling` says (of CLIP the end token's)
+            [B, d_t], of an image its class token's [B, d_i].
     """
 
     tokens: Tensor
     pooled: Tensor
 
     @classmethod
-    def of_text(cls, tokens: Tensor, attention_mask: Tensor) -> ClipStates:
+    def of_text(cls, tokens: Tensor, attention_mask: Tensor, pooling: TextPooling) -> EncoderStates:
         """States of texts from those of their tokens [B, T, d_t] and the mask [B, T]."""
+        if pooling == "mean":
+            counted = attention_mask.to(tokens.dtype)[:, :, None]  # [B, T, 1]
+            return cls(tokens, (tokens * counted).sum(dim=1) / counted.sum(dim=1))
         rows = torch.arange(tokens.shape[0], device=tokens.device)
         return cls(tokens, tokens[rows, last_positions(attention_mask)])
 
     @classmethod
-    def of_image(cls, tokens: Tensor) -> ClipStates:
+    def of_image(cls, tokens: Tensor) -> EncoderStates:
         """States of images from those of class token and patches [B, 1 + P, d_i]."""
         return cls(tokens, tokens[:, 0])
 
-    def detach(self) -> ClipStates:
+    def detach(self) -> EncoderStates:
         """The same, through which no gradient passes."""
-        return ClipStates(self.tokens.detach(), self.pooled.detach())
+        return EncoderStates(self.tokens.detach(), self.pooled.detach())
 
-    def without(self, dropped: Tensor) -> ClipStates:
+    def without(self, dropped: Tensor) -> EncoderStates:
         """The same, with zeros for the memes that are dropped, bool [B]."""
         kept = (~dropped).to(self.pooled.dtype)[:, None]
-        return ClipStates(self.tokens * kept[:, :, None], self.pooled * kept)
+        return EncoderStates(self.tokens * kept[:, :, None], self.pooled * kept)
 
 
 def rounded(states: Tensor, dtype: str) -> Tensor:
@@ -74,31 +88,58 @@ def last_positions(attention_mask: Tensor) -> Tensor:
     return attention_mask.sum(dim=1) - 1
 
 
-def text_states(encoder: CLIPTextModel, input_ids: Tensor, attention_mask: Tensor) -> ClipStates:
+def new_encoder(config: Any) -> Any:
+    """A text or image encoder of this configuration with random weights."""
+    if config.model_type == "siglip_text_model":  # the one that Hugging Face's AutoModel leaves out
+        return SiglipTextModel._from_config(config)
+    return AutoModel.from_config(config)
+
+
+def text_states(encoder: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> EncoderStates:
     """States of texts.
 
     Args:
-        encoder: CLIP's text encoder.
+        encoder: a text encoder of Hugging Face's.
         input_ids: token ids [B, T] of texts that end with their end token, padded on the right.
         attention_mask: [B, T], 1 for tokens and 0 for padding.
 
     Returns:
         States; those at padding mean nothing.
     """
-    return ClipStates.of_text(encoder(input_ids=input_ids).last_hidden_state, attention_mask)
+    config: Any = encoder.config
+    seen = {} if config.model_type in _WITHOUT_MASK else {"attention_mask": attention_mask}
+    tokens = encoder(input_ids=input_ids, **seen).last_hidden_state
+    return EncoderStates.of_text(tokens, attention_mask, text_pooling(config))
 
 
-def image_states(encoder: CLIPVisionModel, pixel_values: Tensor) -> ClipStates:
+def image_states(encoder: nn.Module, pixel_values: Tensor) -> EncoderStates:
     """States of images.
 
-    Hugging Face's last_hidden_state is not normalised, only its pooled class token is; here every token is, so
-    that the pooled state is the first of the sequence (paper equation 4) and all have one scale.
+    Hugging Face's last_hidden_state of a CLIP is not normalised, only its pooled class token is; here every token is,
+    so that the pooled state is the first of the sequence (paper equation 4) and all have one scale. Encoders without a
+    class token (SigLIP, Swin) have their own pooled state in its place.
 
     Args:
-        encoder: CLIP's image encoder.
+        encoder: an image encoder of Hugging Face's.
         pixel_values: normalised pixels [B, 3, S, S].
     """
-    return ClipStates.of_image(encoder.post_layernorm(encoder(pixel_values=pixel_values).last_hidden_state))
+    found = encoder(pixel_values=pixel_values)
+    if isinstance(encoder, CLIPVisionModel):
+        return EncoderStates.of_image(encoder.post_layernorm(found.last_hidden_state))
+    tokens: Tensor = found.last_hidden_state
+    if tokens.dim() == 4:  # a convolutional encoder's map [B, d_i, H, W]
+        tokens = tokens.flatten(2).transpose(1, 2)  # [B, P, d_i]
+    if not has_class_token(encoder):
+        own = found.get("pooler_output")
+        pooled = tokens.mean(dim=1) if own is None else own.flatten(1)
+        tokens = torch.cat([pooled[:, None], tokens], dim=1)  # [B, 1 + P, d_i]
+    return EncoderStates.of_image(tokens)
+
+
+def has_class_token(encoder: nn.Module) -> bool:
+    """Whether the first state of an image encoder is that of a token that stands for the whole."""
+    embeddings = getattr(encoder, "embeddings", None)
+    return any(getattr(embeddings, name, None) is not None for name in ("cls_token", "class_embedding"))
 
 
 def tiny_clip_config(
@@ -152,42 +193,3 @@ def tiny_clip_config(
     }
     vision = {"image_size": image_size, "patch_size": patch_size, "num_hidden_layers": image_layers}
     return CLIPConfig(text_config=shared | text, vision_config=shared | vision, projection_dim=hidden_size)
-
-
-def load_clip(source: str | Path) -> CLIPModel:
-    """A CLIP in float32 from a folder in Hugging Face's layout or from the hub; weights are safetensors only.
-
-    Raises:
-        ModelError: no such folder, not a CLIP, cut short, or the hub can't be reached.
-    """
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        fix = "Give a folder that save_pretrained of a CLIPModel wrote; if this is one, copy or download it again."
-        _check_folder(folder, fix)
-        clip = read_model(CLIPModel, str(folder), local=True, fix=fix)
-    elif folder.exists() or _looks_like_path(str(source)):
-        raise ModelError(
-            f"Expected a folder that holds a CLIP at '{source}', found {'a file' if folder.exists() else 'nothing'}.",
-            fix="Give a folder with config.json and model.safetensors, or a hub id like openai/clip-vit-base-patch32.",
-        )
-    else:
-        fix = (
-            f"Check the name and the network, or run 'hf download {source} --local-dir FOLDER' where there is a "
-            "network, and give FOLDER."
-        )
-        clip = read_model(CLIPModel, str(source), local=False, fix=fix)
-    assert isinstance(clip, CLIPModel)
-    return clip
-
-
-def _looks_like_path(source: str) -> bool:
-    """Hub ids are "name" or "owner/name"."""
-    return source.startswith((".", "/", "~")) or source.count("/") > 1 or "\\" in source
-
-
-def _check_folder(folder: Path, fix: str) -> None:
-    found = read_config(folder, "a CLIP").get("model_type")
-    if found != CLIPConfig.model_type:
-        raise ModelError(f"Expected a CLIP in '{folder}', found model_type {found!r} in its config.json.", fix=fix)
-    if not list(folder.glob("model*.safetensors")):
-        raise ModelError(f"Expected weights (model.safetensors) in '{folder}', found none.", fix=fix)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-from transformers import CLIPModel
-
 from memeblend.errors import ModelError
 from memeblend.models.align import AlignClassifier
 from memeblend.models.base import EncoderModel
@@ -15,6 +13,7 @@ from memeblend.models.fusion import FusionClassifier
 from memeblend.models.image import ImageClassifier
 from memeblend.models.loading import read_config, read_model
 from memeblend.models.multimodal import MultiModalClassifier
+from memeblend.models.pair import Encoders
 from memeblend.models.text import TextClassifier
 
 ModelKind = Literal["text", "image", "fusion", "align"]
@@ -39,19 +38,19 @@ def model_class(kind: ModelKind) -> type[EncoderModel]:
             raise ValueError(f"kind is {kind!r}, expected one of {', '.join(get_args(ModelKind))}")
 
 
-def build_model(kind: ModelKind, config: MemeConfig, clip: CLIPModel) -> EncoderModel:
-    """A new model whose encoders start from a CLIP; their weights are copied.
+def build_model(kind: ModelKind, config: MemeConfig, encoders: Encoders) -> EncoderModel:
+    """A new model whose encoders start from others; their weights are copied.
 
     Args:
         kind: which model.
-        config: its configuration, with `clip_config` that of `clip`.
-        clip: from `load_clip`, or new from `tiny_clip_config`.
+        config: its configuration, with `encoder_config` that of `encoders`.
+        encoders: from `load_encoders`, or new.
     """
     model = model_class(kind)(config)
     if isinstance(model, TextClassifier | MultiModalClassifier):
-        model.text.text_model.load_state_dict(clip.text_model.state_dict())
+        model.text.text_model.load_state_dict(encoders.text_model.state_dict())
     if isinstance(model, ImageClassifier | MultiModalClassifier):
-        model.image.vision_model.load_state_dict(clip.vision_model.state_dict())
+        model.image.vision_model.load_state_dict(encoders.vision_model.state_dict())
     return model
 
 

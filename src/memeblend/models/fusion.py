@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from memeblend.models.attention import AttentionBlock
 from memeblend.models.config import MemeConfig
-from memeblend.models.encoders import ClipStates, last_positions
+from memeblend.models.encoders import EncoderStates, last_positions
 from memeblend.models.heads import LabelTaskHeads
 from memeblend.models.multimodal import MultiModalClassifier
 
@@ -37,7 +37,7 @@ class FusionClassifier(MultiModalClassifier):
         self.fused_heads = LabelTaskHeads(2 * width, config.num_classes(), config.head_dropout)
         self.post_init()
 
-    def fused_state(self, text: ClipStates, image: ClipStates, attention_mask: Tensor) -> Tensor:
+    def fused_state(self, text: EncoderStates, image: EncoderStates, attention_mask: Tensor) -> Tensor:
         """F_cls [B, 2 d_t] of equations 5 and 6; see `MultiModalClassifier.fused_state`."""
         states = torch.cat([text.tokens, self.image_projection(image.tokens)], dim=1)  # E [B, T + 1 + P, d_t]
         image_mask = attention_mask.new_ones(image.tokens.shape[:2])

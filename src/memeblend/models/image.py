@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
-from transformers import CLIPVisionModel
 
 from memeblend.models.base import EncoderModel, LabelTaskLogits, MemeOutput, Reading
 from memeblend.models.config import MemeConfig
-from memeblend.models.encoders import ClipStates, image_states, rounded
+from memeblend.models.encoders import EncoderStates, image_states, new_encoder, rounded
 from memeblend.models.heads import LabelTaskHeads
 
 
@@ -19,10 +18,10 @@ class ImageBranch(nn.Module):
     def __init__(self, config: MemeConfig) -> None:
         super().__init__()
         self.states_type = config.encoder_states
-        self.vision_model = CLIPVisionModel._from_config(config.vision_config)
+        self.vision_model = new_encoder(config.vision_config)
         self.pooled_heads = LabelTaskHeads(config.image_width, config.num_classes(), config.head_dropout)
 
-    def forward(self, pixel_values: Tensor | None, tokens: Tensor | None = None) -> ClipStates:
+    def forward(self, pixel_values: Tensor | None, tokens: Tensor | None = None) -> EncoderStates:
         """States of images.
 
         Args:
@@ -34,9 +33,9 @@ class ImageBranch(nn.Module):
             if pixel_values is None:
                 raise ValueError("expected images: either pixel_values or image_tokens")
             tokens = image_states(self.vision_model, pixel_values).tokens
-        return ClipStates.of_image(rounded(tokens.float(), self.states_type))
+        return EncoderStates.of_image(rounded(tokens.float(), self.states_type))
 
-    def logits(self, states: ClipStates) -> LabelTaskLogits:
+    def logits(self, states: EncoderStates) -> LabelTaskLogits:
         """Each label task's logits x_i [B, num_classes] from the images' states."""
         logits: LabelTaskLogits = self.pooled_heads(states.pooled)
         return logits

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from memeblend.errors import MissingExtraError
+from memeblend.errors import MissingExtraError, ModelError
 from memeblend.models.base import EncoderModel
 
-_PROJECTIONS = r"(text\.text_model|image\.vision_model)\..*\.(q_proj|v_proj)"
+_PROJECTIONS = (
+    r"(text\.text_model|image\.vision_model)\..*\.(q_proj|v_proj|query|value|q_lin|v_lin|query_proj|value_proj)"
+)
+"""What Hugging Face's text and image encoders call them: CLIP and SigLIP, BERT and ViT, DistilBERT, DeBERTa."""
+_ENCODERS = ("text.text_model", "image.vision_model")
 _NAME = "default"
 
 
@@ -23,6 +28,7 @@ class Adapters:
 
     Raises:
         MissingExtraError: PEFT is not installed.
+        ModelError: an encoder whose attention has no such projections.
     """
 
     def __init__(self, model: EncoderModel, rank: int) -> None:
@@ -36,6 +42,15 @@ class Adapters:
             ) from error
         self.model = model
         config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=_PROJECTIONS)
+        for encoder in [name for name, _ in model.named_modules() if name in _ENCODERS]:
+            if not any(
+                re.fullmatch(_PROJECTIONS, name) for name, _ in model.named_modules() if name.startswith(encoder)
+            ):
+                kind = type(model.get_submodule(encoder)).__name__
+                raise ModelError(
+                    f'encoders = "lora" finds no query and value projections in a {kind}.',
+                    fix='Set encoders = "trained" or "frozen".',
+                )
         self._tuner: Any = LoraModel(model, config, _NAME)
         for name, value in model.named_parameters():
             value.requires_grad_("lora_" in name or not _is_encoder(name))
@@ -52,4 +67,4 @@ class Adapters:
 
 
 def _is_encoder(name: str) -> bool:
-    return name.startswith(("text.text_model.", "image.vision_model."))
+    return name.startswith(tuple(f"{encoder}." for encoder in _ENCODERS))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from memeblend.errors import ModelError
 from memeblend.models.base import EncoderModel, LabelTaskLogits, MemeOutput, Reading
 from memeblend.models.config import MemeConfig
-from memeblend.models.encoders import ClipStates, text_mask
+from memeblend.models.encoders import EncoderStates, text_mask
 from memeblend.models.heads import LabelTaskHeads
 from memeblend.models.image import ImageBranch, ImageClassifier
 from memeblend.models.text import TextBranch, TextClassifier
@@ -125,13 +125,13 @@ class MultiModalClassifier(EncoderModel):
         text, image = self.text(inputs["input_ids"], mask), self.image(inputs["pixel_values"])
         return {"text": text.pooled, "image": image.pooled, "fused": self.fused_state(text, image, mask)}
 
-    def fuse(self, text: ClipStates, image: ClipStates, attention_mask: Tensor) -> LabelTaskLogits:
+    def fuse(self, text: EncoderStates, image: EncoderStates, attention_mask: Tensor) -> LabelTaskLogits:
         """Each label task's logits [B, num_classes]; arguments as `fused_state`."""
         logits: LabelTaskLogits = self.fused_heads(self.fused_state(text, image, attention_mask))
         return logits
 
     @abstractmethod
-    def fused_state(self, text: ClipStates, image: ClipStates, attention_mask: Tensor) -> Tensor:
+    def fused_state(self, text: EncoderStates, image: EncoderStates, attention_mask: Tensor) -> Tensor:
         """The input of the heads that predict, [B, d], from the states of both encoders.
 
         Args:

@@ -1,6 +1,6 @@
-"""Encoders of pairs for contrastive training: a CLIP, a SigLIP, or a text and an image model of any kind.
+"""Text and image encoders side by side: a CLIP, a SigLIP, or a text and an image model of any kind.
 
-Notable: CLIP's text encoder is causal and SigLIP's was trained with padding in sight, so neither is given a mask.
+Where they come from, what they read, and their states in the joint space.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from transformers import (
 )
 
 from memeblend.errors import MissingExtraError, ModelError
+from memeblend.models.encoders import text_states
 from memeblend.models.loading import read_config, read_model
-from memeblend.recipe.parts import TinyEncoder
+from memeblend.recipe.parts import TINY, TinyEncoder
 
+Encoders = CLIPModel | SiglipModel | VisionTextDualEncoderModel
+"""A text encoder `text_model` and an image encoder `vision_model` with projections into a joint space."""
 MINILM = "minilm"
-TINY = "tiny"
 _KINDS: dict[str, type[PreTrainedModel]] = {
     "clip": CLIPModel,
     "siglip": SiglipModel,
@@ -64,23 +66,45 @@ def model_type(source: str) -> str:
     try:
         return str(AutoConfig.from_pretrained(source, trust_remote_code=False).model_type)
     except (OSError, ValueError) as error:
-        raise ModelError(f"Could not read what '{source}' is: {str(error).splitlines()[0]}", fix=_FIX) from error
+        fix = (
+            f"Check the name and the network, or run 'hf download {source} --local-dir FOLDER' where there is a "
+            "network, and give FOLDER."
+        )
+        raise ModelError(f"Could not read what '{source}' is: {str(error).splitlines()[0]}", fix=fix) from error
 
 
-def load_pair_encoder(source: str) -> PreTrainedModel:
-    """A CLIP, SigLIP or dual encoder in float32 from a folder or hub id.
+def load_encoders(source: str | Path) -> Encoders:
+    """A CLIP, SigLIP or dual encoder in float32 from a folder in Hugging Face's layout or from the hub.
+
+    Weights are read from safetensors only.
 
     Raises:
-        ModelError: another kind of model, cut short, without weights, or not to be reached.
+        ModelError: no such folder, another kind of model, cut short, without weights, or not to be reached.
     """
-    found = model_type(source)
+    folder, name = Path(source).expanduser(), str(source)
+    if not folder.is_dir() and (folder.exists() or _looks_like_path(name)):
+        found = "a file" if folder.exists() else "nothing"
+        raise ModelError(
+            f"Expected a folder that holds an encoder at '{source}', found {found}.",
+            fix="Give a folder with config.json and model.safetensors, or a hub id like openai/clip-vit-base-patch32.",
+        )
+    local = folder.is_dir()
+    found = model_type(str(folder) if local else name)
     if found not in _KINDS:
         raise ModelError(
             f"Expected a CLIP, a SigLIP or a dual encoder in '{source}', found model_type '{found}'.",
-            fix="A text encoder of its own goes with an image encoder as pair.text=... and pair.image=...",
+            fix="A text encoder of its own goes with an image encoder: set encoder.source=pair, encoder.pair.text and "
+            "encoder.pair.image.",
         )
-    model: PreTrainedModel = read_model(_KINDS[found], source, local=Path(source).is_dir(), fix=_FIX)
+    if local and not list(folder.glob("model*.safetensors")):
+        raise ModelError(f"Expected weights (model.safetensors) in '{folder}', found none.", fix=_FIX)
+    model: Encoders = read_model(_KINDS[found], str(folder) if local else name, local=local, fix=_FIX)
     return model
+
+
+def _looks_like_path(source: str) -> bool:
+    """Hub ids are "name" or "owner/name"."""
+    return source.startswith((".", "/", "~")) or source.count("/") > 1 or "\\" in source
 
 
 def make_pair(text: str, image: str, projection_size: int, tiny: TinyEncoder) -> VisionTextDualEncoderModel:
@@ -111,7 +135,7 @@ def make_pair(text: str, image: str, projection_size: int, tiny: TinyEncoder) ->
 
 
 def image_side(model: PreTrainedModel) -> int:
-    """Side in pixels of the images that an encoder of pairs reads.
+    """Side in pixels of the images that the image encoder reads.
 
     Raises:
         ModelError: its configuration does not say.
@@ -125,7 +149,7 @@ def image_side(model: PreTrainedModel) -> int:
 
 
 def longest_text(model: PreTrainedModel) -> int:
-    """Most tokens of a text that an encoder of pairs reads."""
+    """Most tokens of a text that the text encoder reads."""
     config: Any = model.config
     text = config.text_config
     longest = int(text.max_position_embeddings)
@@ -135,6 +159,9 @@ def longest_text(model: PreTrainedModel) -> int:
 
 def text_embeds(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     """Texts in the joint space [B, d], of any length, from token ids and mask [B, T]."""
+    if isinstance(model, CLIPModel):  # which looks for the end token, where a text that was cut may have lost it
+        projected: Tensor = model.text_projection(text_states(model.text_model, input_ids, attention_mask).pooled)
+        return projected
     mask = attention_mask if isinstance(model, VisionTextDualEncoderModel) else None
     embeds: Tensor = model.get_text_features(input_ids=input_ids, attention_mask=mask).pooler_output
     return embeds

@@ -7,11 +7,10 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
-from transformers import CLIPTextModel
 
 from memeblend.models.base import EncoderModel, LabelTaskLogits, MemeOutput, Reading
 from memeblend.models.config import MemeConfig
-from memeblend.models.encoders import ClipStates, rounded, text_mask, text_states
+from memeblend.models.encoders import EncoderStates, new_encoder, rounded, text_mask, text_pooling, text_states
 from memeblend.models.heads import LabelTaskHeads
 
 
@@ -41,28 +40,30 @@ class TextBranch(nn.Module):
         super().__init__()
         self.states_type = config.encoder_states
         self.packed = config.lstm_packed
-        self.text_model = CLIPTextModel._from_config(config.text_config)
+        self.pooling = text_pooling(config.text_config)
+        self.text_model = new_encoder(config.text_config)
         self.lstm = PackedLstm(
             config.text_width, config.lstm_hidden_size, config.lstm_layers, batch_first=True, bidirectional=True
         )
         self.pooled_heads = LabelTaskHeads(config.text_width, config.num_classes(), config.head_dropout)
         self.sequence_heads = LabelTaskHeads(2 * config.lstm_hidden_size, config.num_classes(), config.head_dropout)
 
-    def forward(self, input_ids: Tensor | None, attention_mask: Tensor, tokens: Tensor | None = None) -> ClipStates:
+    def forward(self, input_ids: Tensor | None, attention_mask: Tensor, tokens: Tensor | None = None) -> EncoderStates:
         """States of texts.
 
         Args:
             input_ids: as `text_states`.
             attention_mask: of the tokens, [B, T].
-            tokens: states [B, T, d_t] computed before by this branch; then the encoder isn't run. The end token
+            tokens: states [B, T, d_t] computed before by this branch; then the encoder isn't run. The pooled state
                 alone, as T = 1, will do where only pooled states are read.
         """
         if tokens is None:
             assert input_ids is not None, "text_mask refused this"
             tokens = text_states(self.text_model, input_ids, attention_mask).tokens
-        return ClipStates.of_text(rounded(tokens.float(), self.states_type), attention_mask)
+        states = EncoderStates.of_text(rounded(tokens.float(), self.states_type), attention_mask, self.pooling)
+        return EncoderStates(states.tokens, rounded(states.pooled, self.states_type))  # a mean has digits of its own
 
-    def logits(self, states: ClipStates, attention_mask: Tensor) -> LabelTaskLogits:
+    def logits(self, states: EncoderStates, attention_mask: Tensor) -> LabelTaskLogits:
         """Each label task's logits x_t [B, num_classes] from the texts' states and mask [B, T]."""
         pooled = self.pooled_heads(states.pooled)
         counted = attention_mask if self.packed else torch.ones_like(attention_mask)
@@ -106,5 +107,6 @@ class TextClassifier(EncoderModel):
         return self.output({"text": self.text.logits(self.text(input_ids, mask, text_tokens), mask)})
 
     def pooled_states(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The "text" state [B, d_t] of model inputs as `forward` takes them: the end token's (paper section 3)."""
+        """The "text" state [B, d_t] of model inputs as `forward` takes them: of CLIP the end token's (paper section
+        3)."""
         return {"text": self.text(inputs["input_ids"], inputs["attention_mask"]).pooled}

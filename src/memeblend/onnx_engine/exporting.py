@@ -28,7 +28,7 @@ from memeblend.onnx_engine.classifier import OnnxClassifier
 from memeblend.onnx_engine.folder import FILE, FORMAT, TOKENIZER, GraphFile, MemberFiles
 from memeblend.onnx_engine.graphs import (
     OPSET,
-    ClipState,
+    EncoderState,
     GridLogits,
     Logits,
     PooledStates,
@@ -193,8 +193,8 @@ def _write_states(candidate: FeatureCandidate[Any], folder: Path, image_size: in
 
 
 def _state_modules(reader: StateReader) -> dict[str, list[nn.Module]]:
-    if reader.clip is not None:
-        return {SHARED: [ClipState(reader.clip, feature) for feature in reader.features]}
+    if reader.encoders is not None:
+        return {SHARED: [EncoderState(reader.encoders, feature) for feature in reader.features]}
     pairs = list(zip(reader.features, reader.candidates, strict=True))
     return {
         space: [PooledStates(candidate.models[space], feature) for feature, candidate in pairs]

@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPModel, CLIPVisionModel
+from transformers import PreTrainedModel
 
 from memeblend.errors import MissingExtraError, ModelError
 from memeblend.models.base import EncoderModel
 from memeblend.models.encoders import image_states, text_states
 from memeblend.models.oscar import OscarClassifier
+from memeblend.models.pair import Encoders
 from memeblend.models.text import PackedLstm
 from memeblend.regions.grid import grid_regions
 
@@ -49,7 +50,7 @@ class Logits(nn.Module):
 class GridLogits(nn.Module):
     """Logits of OSCAR on grid regions, which the image encoder gives in the same graph."""
 
-    def __init__(self, model: OscarClassifier, encoder: CLIPVisionModel, max_regions: int) -> None:
+    def __init__(self, model: OscarClassifier, encoder: PreTrainedModel, max_regions: int) -> None:
         super().__init__()
         self.model = model
         self.encoder = encoder
@@ -83,12 +84,12 @@ class PooledStates(nn.Module):
         return (self.model.pooled_states(inputs)[self.feature],)
 
 
-class ClipState(nn.Module):
-    """The pooled "text" or "image" state of a CLIP."""
+class EncoderState(nn.Module):
+    """The pooled "text" or "image" state of encoders as they are."""
 
-    def __init__(self, clip: CLIPModel, feature: str) -> None:
+    def __init__(self, encoders: Encoders, feature: str) -> None:
         super().__init__()
-        self.encoder = clip.text_model if feature == "text" else clip.vision_model
+        self.encoder: nn.Module = encoders.text_model if feature == "text" else encoders.vision_model
 
     def forward(
         self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, pixel_values: Tensor | None = None

@@ -23,11 +23,10 @@ from memeblend.recipe.candidates import (
     OscarCandidate,
     stem,
 )
-from memeblend.recipe.parts import CrossEntropy, Loss, Part, Splits, Training
+from memeblend.recipe.parts import PAIR, TINY, CrossEntropy, Loss, Part, Splits, Training
 from memeblend.recipe.pretraining import Pretraining
 
-TINY = "tiny"
-RESERVED = (TINY, "encoder", *FROM_UNI_MODAL)
+RESERVED = (TINY, PAIR, "encoder", *FROM_UNI_MODAL)
 """Words of `start`, `source` and `encoder.source` that name no stage, folder or hub id."""
 
 Data = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -40,8 +39,8 @@ class ContrastiveStage(Part):
     data: Data
     """Tables of memes or data-set folders; their labels are not read."""
     start: str = TINY
-    """"tiny" (random weights of the recipe's `encoder.tiny`), another contrastive stage, or the folder or hub id of a
-    CLIP."""
+    """"tiny" (random weights of the recipe's `encoder.tiny`), "pair" (its `encoder.pair`), another contrastive stage,
+    or a folder or hub id as `encoder.source` takes them."""
     num_epochs: Annotated[int, Field(ge=0)] = 0
     """Passes over the memes, in place of `settings.num_steps`; 0 takes those."""
     settings: Pretraining = Pretraining()
@@ -49,7 +48,7 @@ class ContrastiveStage(Part):
 
     @model_validator(mode="after")
     def _encoder_is_the_recipes(self) -> Self:
-        own = sorted({"encoder", "pair", "seed"} & self.settings.model_fields_set)
+        own = sorted({"encoder", "seed"} & self.settings.model_fields_set)
         if own and any(getattr(self.settings, name) != getattr(Pretraining(), name) for name in own):
             raise ValueError(
                 f"settings has {' and '.join(own)}, but a stage takes seed and encoder from the recipe and starts from "

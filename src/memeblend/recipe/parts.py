@@ -23,6 +23,8 @@ Objective = Literal[
     "average_precision",
     "log_loss",
 ]
+TINY, PAIR = "tiny", "pair"
+"""Words of `encoder.source` that name no folder or hub id."""
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
@@ -89,11 +91,24 @@ class TinyEncoder(Part):
         return self
 
 
-class Encoder(Part):
-    """Where the CLIP text and image encoders come from."""
+class Pair(Part):
+    """A text and an image encoder from different models; their projections into the joint space start at random."""
 
-    source: str = "tiny"
-    """"tiny" (embedded, nothing is downloaded), a folder that holds a Hugging Face CLIP, or a hub id."""
+    text: str = "minilm"
+    """A Hugging Face folder or hub id of a text encoder, or "minilm": all-MiniLM-L6-v2 (extra `minilm`)."""
+    image: str = TINY
+    """A folder or hub id of an image encoder (of a CLIP or SigLIP its image part), or "tiny": that of `encoder.tiny`,
+    random."""
+    projection_size: PositiveInt = 256
+    """Width of the joint space."""
+
+
+class Encoder(Part):
+    """Where the text and image encoders come from."""
+
+    source: str = TINY
+    """"tiny" (embedded, nothing is downloaded), "pair" (the two encoders of `encoder.pair`), or a folder or hub id of a
+    Hugging Face CLIP, SigLIP or VisionTextDualEncoder."""
     max_length: Annotated[int, Field(ge=4, le=512)] = 48
     """Longest text in tokens, begin and end included; longer texts are cut."""
     keep_end: bool = True
@@ -104,8 +119,10 @@ class Encoder(Part):
     text_cleaning: Literal["none", "tweet", "mami"] = "none"
     """What is done to a text before encoders read it: users, links and emoji normalised as in tweets, or MAMI's letters
     alone; saved with the model (docs/data.md)."""
+    pair: Pair = Pair()
+    """The two encoders when `source` is "pair"."""
     tiny: TinyEncoder = TinyEncoder()
-    """Sizes when `source` is "tiny"."""
+    """Sizes when `source` is "tiny", and of a tiny image encoder in a pair."""
 
     @field_validator("source")
     @classmethod

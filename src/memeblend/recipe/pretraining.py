@@ -11,18 +11,6 @@ from memeblend.recipe.parts import Encoder, NonNegative, Part, Positive, Probabi
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Pair(Part):
-    """A text and an image encoder from different models; their projections into the joint space start at random."""
-
-    text: str = ""
-    """A Hugging Face folder or hub id of a text encoder, or "minilm" (extra `minilm`). Empty: no pair is made, and the
-    encoder comes from `encoder`."""
-    image: str = "tiny"
-    """A folder or hub id of an image encoder, or "tiny": that of `encoder.tiny`, random."""
-    projection_size: PositiveInt = 256
-    """Width of the joint space."""
-
-
 class Rendering(Part):
     """Texts drawn onto blank templates, so that the image encoder sees what users' memes look like."""
 
@@ -45,7 +33,6 @@ class Pretraining(Part):
     """Pairs held back to validate, at most a fifth of all; no text is on both sides."""
     encoder: Encoder = Encoder()
     """What to start from, as in a recipe: "tiny" starts at random, with a tokenizer made from the texts."""
-    pair: Pair = Pair()
     rendering: Rendering = Rendering()
     loss: Literal["clip", "sigmoid"] = "clip"
     """Softmax over the batch (CLIP, paper equations 1 to 3), or a sigmoid for each pair (SigLIP)."""
@@ -91,6 +78,4 @@ class Pretraining(Part):
             raise ValueError(f"chunk_size {self.chunk_size} is not below batch_size {self.batch_size}; 0 is the whole")
         if round(self.hard_share * self.batch_size) > self.batch_size - 1:
             raise ValueError(f"hard_share {self.hard_share} leaves no pair to start from")
-        if self.pair.text and self.encoder.source != "tiny":
-            raise ValueError("pair.text and encoder.source both say where the text encoder comes from; give one")
         return self

@@ -25,6 +25,7 @@ from memeblend.recipe.candidates import (
 )
 from memeblend.recipe.chain import ClassifyStage, ContrastiveStage, StageSpec, check_chain
 from memeblend.recipe.parts import (
+    TINY,
     CrossEntropy,
     Decisions,
     DeclaredLabelTask,
@@ -105,7 +106,7 @@ class Recipe(Part):
                 f"the recipe asks for {num_candidates} candidates, but every subset can be tried of at most "
                 f'{MAX_EXHAUSTIVE}; lower copies or set ensemble.method = "greedy"'
             )
-        width, tiny = self.encoder.tiny.hidden_size, self.first_encoder().source == "tiny"
+        width, tiny = self.encoder.tiny.hidden_size, self.first_encoder().source == TINY
         for spec in (copy for one in self.candidates for copy in _copies(one)):
             if tiny and isinstance(spec, FusionCandidate) and width % spec.num_heads:
                 raise ValueError(

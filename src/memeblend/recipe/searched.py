@@ -26,7 +26,6 @@ _HELD = (
     "settings.seed",
     "settings.splits",
     "settings.encoder",
-    "settings.pair",
     "settings.num_validation",
     "settings.validation_batch_size",
 )

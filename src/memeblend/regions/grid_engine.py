@@ -1,4 +1,4 @@
-"""The engine that needs no detector: a grid of a CLIP's patch states."""
+"""The engine that needs no detector: a grid of an image encoder's patch states."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import CLIPImageProcessorPil, CLIPModel
+from transformers import CLIPImageProcessorPil
 
 from memeblend.data.images import ImageFit, ImageTransform
-from memeblend.models.encoders import image_states, load_clip
+from memeblend.models.encoders import image_states
 from memeblend.models.loading import device, weights_digest
+from memeblend.models.pair import Encoders, image_side, load_encoders
 from memeblend.regions.boxes import MemeRegions, box_numbers
 from memeblend.regions.grid import grid_regions
 
 
 class GridEngine:
-    """Patch states of a CLIP's image encoder as regions, without tags, each with score 1.
+    """Patch states of an image encoder as regions, without tags, each with score 1.
 
     Boxes are shares of the image itself: where it was fitted into the encoder's square, cells that show nothing of
     it are left out and the others are cut at its edges.
 
     Args:
-        clip: a CLIP.
+        encoders: a CLIP, or another text and image encoder; the text encoder is not used.
         mean: channel means of pixel values in [0, 1], length 3.
         std: channel standard deviations, length 3.
         fit: how an image becomes the encoder's square.
@@ -37,36 +38,36 @@ class GridEngine:
 
     def __init__(
         self,
-        clip: CLIPModel,
+        encoders: Encoders,
         mean: Sequence[float],
         std: Sequence[float],
         *,
         fit: ImageFit = "letterbox",
         max_regions: int = 50,
     ) -> None:
-        config: Any = clip.config.vision_config
+        config: Any = encoders.config.vision_config
         self.feature_size = int(config.hidden_size)
-        self.transform = ImageTransform(int(config.image_size), fit)
+        self.transform = ImageTransform(image_side(encoders), fit)
         self.max_regions = max_regions
         self._device = device()
-        self._encoder = clip.vision_model.eval().to(self._device)
+        self._encoder = encoders.vision_model.eval().to(self._device)
         self._mean = torch.tensor(list(mean), dtype=torch.float32)
         self._std = torch.tensor(list(std), dtype=torch.float32)
-        self._weights = weights_digest(clip.vision_model)
+        self._weights = weights_digest(encoders.vision_model)
 
     @classmethod
     def load(cls, source: str | Path, *, fit: ImageFit = "letterbox", max_regions: int = 50) -> GridEngine:
-        """The engine of a CLIP in a folder or on the hub.
+        """The engine of a CLIP, SigLIP or dual encoder in a folder or on the hub.
 
         Raises:
-            ModelError: the source is no CLIP, is cut short or can't be reached.
+            ModelError: the source is none, is cut short or can't be reached.
         """
-        clip = load_clip(source)
+        encoders = load_encoders(source)
         try:
             processor = CLIPImageProcessorPil.from_pretrained(source, local_files_only=Path(source).is_dir())
         except OSError:
             processor = CLIPImageProcessorPil()  # a CLIP without one was trained with CLIP's own mean and deviation
-        return cls(clip, processor.image_mean, processor.image_std, fit=fit, max_regions=max_regions)
+        return cls(encoders, processor.image_mean, processor.image_std, fit=fit, max_regions=max_regions)
 
     @property
     def settings(self) -> dict[str, Any]:

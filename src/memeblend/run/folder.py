@@ -28,7 +28,7 @@ from memeblend.run.choosing import Chosen
 from memeblend.training.preprocessing import Preprocessor
 
 RUN_FILE = "run.json"
-_FORMAT = 2
+_FORMAT = 3
 _GO_ON = "Free some space and run the same command; it goes on from the last whole checkpoint."
 
 

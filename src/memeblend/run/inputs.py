@@ -23,7 +23,7 @@ from memeblend.recipe import Recipe
 from memeblend.recipe.candidates import BoostingCandidate, EncoderCandidate, OscarCandidate, stem
 from memeblend.run.choosing import decision_settings
 from memeblend.run.folder import rows_of
-from memeblend.training.encoder import make_preprocessor
+from memeblend.training.encoder import image_transform
 
 
 def read_labelled(path: str | Path, recipe: Recipe, *, notify: Notify = log_line, **options: Any) -> Manifest:
@@ -56,7 +56,7 @@ def drop_unreadable(manifest: Manifest, recipe: Recipe, rejected_to: Path, notif
     Raises:
         DataError: nothing would be left.
     """
-    transform = make_preprocessor(recipe.first_encoder(), []).transform
+    transform = image_transform(recipe.first_encoder())
     return manifest.reject(unreadable_images(manifest, transform), rejected_to, notify)
 
 

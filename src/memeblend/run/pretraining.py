@@ -24,13 +24,14 @@ from memeblend.data.manifest import Manifest
 from memeblend.errors import DataError, Problem
 from memeblend.recipe import Pretraining, Recipe
 from memeblend.recipe.chain import ClassifyStage, ContrastiveStage, stage_arrows, training_order
+from memeblend.recipe.parts import PAIR
 from memeblend.run.hands import HERE, Hands
 from memeblend.run.inputs import check_needs, possible
 from memeblend.run.places import candidates_in, encoder_in, stage_folder
 from memeblend.run.work import Work, begin
 from memeblend.training.contrastive.pairs import SHARE_HELD_BACK
 from memeblend.training.contrastive.work import fingerprint_of
-from memeblend.training.encoder import make_preprocessor
+from memeblend.training.encoder import image_transform, shown_source
 from memeblend.training.progress import Progress
 from memeblend.training.stages import Stage
 
@@ -170,8 +171,8 @@ def _contrast(stage: ContrastiveStage, place: Place) -> None:
     settings = contrastive_settings(place.recipe, stage, place.manifests, place.run)
 
     def work(folder: Path) -> None:
-        source = "random weights" if settings.encoder.source == "tiny" else f"'{settings.encoder.source}'"
-        place.say(f"the encoder starts from {source}, as a whole; started anew: nothing.")
+        anew = "its projections into the joint space" if settings.encoder.source == PAIR else "nothing"
+        place.say(f"the encoder starts from {shown_source(settings.encoder)}, as a whole; started anew: {anew}.")
         facts = place.hands.encoder(
             place.manifests, folder / "encoder", settings, progress=place.progress, cache_dir=place.cache_dir
         )
@@ -242,7 +243,7 @@ def classifying(stage: ClassifyStage, place: Place) -> tuple[Work, list[Planned]
     place.folder.mkdir(parents=True, exist_ok=True)
     manifest = combined(place.manifests)
     if manifest.has_images:
-        problems = unreadable_images(manifest, make_preprocessor(own.encoder, []).transform, place.cache_dir)
+        problems = unreadable_images(manifest, image_transform(own.encoder), place.cache_dir)
         rejected = place.folder / "rejected.csv"
         rejected.unlink(missing_ok=True)
         manifest = manifest.reject(problems, rejected, place.say)

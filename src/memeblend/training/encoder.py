@@ -1,4 +1,5 @@
-"""The encoder of a recipe: the embedded tiny CLIP, or one from a Hugging Face folder or hub id."""
+"""The encoders of a recipe (the embedded tiny CLIP, a pair, or those of a folder or hub id) and what makes memes ready
+for them."""
 
 from __future__ import annotations
 
@@ -10,20 +11,21 @@ from transformers import CLIPImageProcessorPil, CLIPModel
 
 from memeblend.data.cleaning import clean_texts
 from memeblend.data.images import ImageTransform
-from memeblend.errors import RecipeError
+from memeblend.errors import ModelError, RecipeError
 from memeblend.files import digest, file_digest
-from memeblend.models.encoders import load_clip, tiny_clip_config
+from memeblend.models.encoders import text_pooling, tiny_clip_config
+from memeblend.models.pair import MINILM, Encoders, image_side, load_encoders, longest_text, make_pair, minilm_folder
 from memeblend.models.tokenizer import load_tokenizer, train_tokenizer
-from memeblend.recipe.parts import Encoder
+from memeblend.recipe.parts import PAIR, TINY, Encoder
 from memeblend.training.preprocessing import Preprocessor
 
-TINY = "tiny"
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_LEGACY_EOS = 2
 
 
 def make_preprocessor(encoder: Encoder, texts: Sequence[str]) -> Preprocessor:
-    """The preprocessor that fits an encoder.
+    """The preprocessor that fits a recipe's encoders.
 
     Args:
         encoder: the recipe's part.
@@ -31,7 +33,8 @@ def make_preprocessor(encoder: Encoder, texts: Sequence[str]) -> Preprocessor:
 
     Raises:
         RecipeError: the recipe asks for longer texts than the encoder reads.
-        ModelError: the source is no CLIP, is cut short or can't be reached.
+        ModelError: an encoder or tokenizer that can't be loaded, or two that do not fit each other.
+        MissingExtraError: the text encoder "minilm" is not installed.
     """
     if encoder.source == TINY:
         return Preprocessor(
@@ -43,42 +46,18 @@ def make_preprocessor(encoder: Encoder, texts: Sequence[str]) -> Preprocessor:
             encoder.text_cleaning,
             encoder.keep_end,
         )
-    config: Any = load_clip(encoder.source).config
-    longest = config.text_config.max_position_embeddings
-    if encoder.max_length > longest:
-        raise RecipeError(
-            f"encoder.max_length is {encoder.max_length}, but '{encoder.source}' reads at most {longest} tokens.",
-            fix=f"Set encoder.max_length={longest} or less.",
-        )
-    mean, std = image_statistics(encoder.source)
-    return Preprocessor(
-        load_tokenizer(encoder.source),
-        encoder.max_length,
-        ImageTransform(config.vision_config.image_size, encoder.image_fit),
-        mean,
-        std,
-        encoder.text_cleaning,
-        encoder.keep_end,
-    )
+    return _fitting(encoder, _loaded(encoder))
 
 
-def image_statistics(source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Channel means and deviations of a checkpoint's image processor; CLIP's own where it comes without one."""
-    try:
-        processor = CLIPImageProcessorPil.from_pretrained(source, local_files_only=Path(source).is_dir())
-    except OSError:
-        return CLIP_MEAN, CLIP_STD
-    return tuple(processor.image_mean), tuple(processor.image_std)
-
-
-def load_encoder(encoder: Encoder, preprocessor: Preprocessor) -> CLIPModel:
-    """The CLIP model to start from; the embedded one gets random weights from the current torch seed.
+def start_encoders(encoder: Encoder, preprocessor: Preprocessor) -> Encoders:
+    """The encoders to start from; what of them starts at random is drawn from the current torch seed.
 
     Raises:
-        ModelError: the source is no CLIP, is cut short or can't be reached.
+        ModelError: one can't be loaded.
+        MissingExtraError: the text encoder "minilm" is not installed.
     """
     if encoder.source != TINY:
-        return load_clip(encoder.source)
+        return _loaded(encoder)
     tiny, tokenizer = encoder.tiny, preprocessor.tokenizer
     return CLIPModel(
         tiny_clip_config(
@@ -97,10 +76,107 @@ def load_encoder(encoder: Encoder, preprocessor: Preprocessor) -> CLIPModel:
     )
 
 
+def start_with_preprocessor(encoder: Encoder, texts: Sequence[str]) -> tuple[Encoders, Preprocessor]:
+    """What `start_encoders` and `make_preprocessor` give, read once; arguments and errors are theirs."""
+    if encoder.source == TINY:
+        preprocessor = make_preprocessor(encoder, texts)
+        return start_encoders(encoder, preprocessor), preprocessor
+    model = _loaded(encoder)
+    return model, _fitting(encoder, model)
+
+
+def image_transform(encoder: Encoder) -> ImageTransform:
+    """How images become squares; known before the texts are.
+
+    Raises:
+        ModelError: the encoder can't be loaded.
+    """
+    side = encoder.tiny.image_size if encoder.source == TINY else image_side(_loaded(encoder))
+    return ImageTransform(side, encoder.image_fit)
+
+
+def image_statistics(source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Channel means and deviations of a checkpoint's image processor; CLIP's own where it comes without one."""
+    try:
+        processor = CLIPImageProcessorPil.from_pretrained(source, local_files_only=Path(source).is_dir())
+    except OSError:
+        return CLIP_MEAN, CLIP_STD
+    return tuple(processor.image_mean), tuple(processor.image_std)
+
+
 def encoder_fingerprint(encoder: Encoder) -> str:
-    """Digest of the encoder's settings and, where it is a folder, of the files in it."""
-    folder = Path(encoder.source)
-    files = {}
-    if encoder.source != TINY and folder.is_dir():
-        files = {path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    """Digest of the encoder's settings and of the files in the folders that it comes from."""
+    sources = {PAIR: (encoder.pair.text, encoder.pair.image), TINY: ()}.get(encoder.source, (encoder.source,))
+    files = {
+        f"{position}/{path.name}": file_digest(path)
+        for position, source in enumerate(sources)
+        if Path(source).is_dir()
+        for path in sorted(Path(source).iterdir())
+        if path.is_file()
+    }
     return digest(encoder.model_dump(mode="json"), files)
+
+
+def shown_source(encoder: Encoder) -> str:
+    """Where encoders come from, in words."""
+    if encoder.source != PAIR:
+        return "random weights" if encoder.source == TINY else f"the encoder '{encoder.source}'"
+    image = "random weights" if encoder.pair.image == TINY else f"'{encoder.pair.image}'"
+    return f"the text encoder '{encoder.pair.text}' and, of images, {image}"
+
+
+def _loaded(encoder: Encoder) -> Encoders:
+    if encoder.source != PAIR:
+        return load_encoders(encoder.source)
+    return make_pair(encoder.pair.text, encoder.pair.image, encoder.pair.projection_size, encoder.tiny)
+
+
+def _fitting(encoder: Encoder, model: Encoders) -> Preprocessor:
+    """The preprocessor for encoders that were loaded."""
+    config: Any = model.config
+    source, images_from = encoder.source, encoder.source
+    if encoder.source == PAIR:
+        source, images_from = encoder.pair.text, encoder.pair.image
+    pools_end = text_pooling(config.text_config) == "end"
+    tokenizer = load_tokenizer(minilm_folder() if source == MINILM else source, needs_end=pools_end)
+    _check_tokenizer(config.text_config, tokenizer, source)
+    longest = longest_text(model)
+    if encoder.max_length > longest:
+        raise RecipeError(
+            f"encoder.max_length is {encoder.max_length}, but '{source}' reads at most {longest} tokens.",
+            fix=f"Set encoder.max_length={longest} or less.",
+        )
+    mean, std = (CLIP_MEAN, CLIP_STD) if images_from == TINY else image_statistics(images_from)
+    return Preprocessor(
+        tokenizer,
+        encoder.max_length,
+        ImageTransform(image_side(model), encoder.image_fit),
+        mean,
+        std,
+        encoder.text_cleaning,
+        encoder.keep_end,
+        longest if config.text_config.model_type == "siglip_text_model" else 0,
+    )
+
+
+def _check_tokenizer(text: Any, tokenizer: Any, source: str) -> None:
+    """Refuse a tokenizer whose tokens the text encoder does not know, or whose end it would not find."""
+    if len(tokenizer) > text.vocab_size:
+        raise ModelError(
+            f"The tokenizer of '{source}' has {len(tokenizer)} tokens, but its text encoder knows {text.vocab_size}.",
+            fix="Put the tokenizer that the encoder was trained with into the folder.",
+        )
+    if text_pooling(text) != "end":
+        return
+    end = tokenizer.eos_token_id
+    if tokenizer.backend_tokenizer.encode("a").ids[-1] != end:
+        raise ModelError(
+            f"The tokenizer of '{source}' does not put its end token after a text, but the encoder pools there."
+        )
+    if text.model_type == "clip_text_model":
+        # With this id Hugging Face pools at the highest token, whatever the configuration says of the end token.
+        pooled = len(tokenizer) - 1 if text.eos_token_id == _LEGACY_EOS else text.eos_token_id
+        if end != pooled:
+            raise ModelError(
+                f"The tokenizer of '{source}' ends texts with token {end}, but its text encoder pools at {pooled}."
+            )

@@ -23,13 +23,14 @@ from torch.utils.data import Dataset
 from memeblend.data.shards import SHARD_BYTES, ShardStore
 from memeblend.files import digest
 from memeblend.models.base import EncoderModel, Reading
-from memeblend.models.encoders import ClipStates, last_positions
+from memeblend.models.encoders import EncoderStates, last_positions
 from memeblend.training.preprocessing import Memes
 from memeblend.training.progress import Progress, Silent
 
-_FORMAT = 1
+_FORMAT = 2
 _BATCH = 64
-_SETTINGS = ("hidden_act", "layer_norm_eps", "num_attention_heads")  # what an encoder's weights don't tell of it
+# What an encoder's weights don't tell of it; some kinds have no such setting, or call it otherwise.
+_SETTINGS = ("model_type", "hidden_act", "activation", "layer_norm_eps", "num_attention_heads")
 _MODULES: Mapping[str, str] = {"text": "text_model", "image": "vision_model"}  # in the branches of these names
 
 
@@ -180,21 +181,27 @@ class _Encoder:
     @cached_property
     def _fingerprint(self) -> str:
         preprocessor = self.memes.preprocessor
-        scaling = (preprocessor.mean, preprocessor.std) if self.name == "image" else ()
+        reading = (preprocessor.mean, preprocessor.std) if self.name == "image" else preprocessor.fixed_length
         weights = hashlib.sha256()
         for name, value in getattr(self.branch, _MODULES[self.name]).state_dict().items():
             weights.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             weights.update(value.cpu().reshape(-1).view(torch.uint8).numpy().data)
-        return digest(_FORMAT, [getattr(self.config, key) for key in _SETTINGS], scaling, weights.hexdigest())
+        return digest(_FORMAT, [getattr(self.config, key, None) for key in _SETTINGS], reading, weights.hexdigest())
 
     def _cached(self, keys: set[str], reading: Reading) -> dict[str, Tensor]:
         """What the cache has of these; pooled states are also taken from those of all tokens."""
         found = {key: _tensor(states) for key, states in self._store("tokens").find(keys).items()}
         if reading == "pooled":
-            end = slice(-1, None) if self.name == "text" else slice(0, 1)
-            found = {key: states[end] for key, states in found.items()}
+            found = {key: self._pooled(states) for key, states in found.items()}
             found |= {key: _tensor(states) for key, states in self._store("pooled").find(keys - set(found)).items()}
         return found
+
+    def _pooled(self, tokens: Tensor) -> Tensor:
+        """The pooled state [1, d] of one text's or image's tokens [L, d]."""
+        if self.name == "image":
+            return tokens[:1]
+        mask = torch.ones(1, len(tokens), dtype=torch.int64)
+        return EncoderStates.of_text(tokens[None].float(), mask, self.branch.pooling).pooled.to(tokens.dtype)
 
     def _kept(self, keys: list[str], computed: list[Tensor], reading: Reading) -> dict[str, Tensor]:
         """Just computed states as they will be read: from the cache's file where there is one."""
@@ -231,7 +238,7 @@ class _Encoder:
         inputs = {
             name: value.to(device) for name, value in self.memes.batch(rows, text=is_text, image=not is_text).items()
         }
-        found: ClipStates
+        found: EncoderStates
         if is_text:
             mask = inputs["attention_mask"]
             found = self.branch(inputs["input_ids"], mask)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,8 @@ class Preprocessor:
         std: channel standard deviations, length 3.
         cleaning: what is done to a text before it is cut into tokens.
         keep_end: whether a text that is cut keeps its end token.
+        fixed_length: tokens to which every text is padded, with padding that counts as tokens: SigLIP's text encoder
+            was trained to read texts so. 0 pads a batch to its longest text, and the padding counts for nothing.
     """
 
     tokenizer: Any
@@ -51,6 +53,7 @@ class Preprocessor:
     std: tuple[float, ...]
     cleaning: Cleaning = "none"
     keep_end: bool = True
+    fixed_length: int = 0
 
     def clean(self, texts: Sequence[str]) -> list[str]:
         """Each text as encoders read it."""
@@ -69,6 +72,9 @@ class Preprocessor:
 
     def pad_arrays(self, token_ids: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Token ids [B, T] and attention mask [B, T] of a batch, padded on the right."""
+        if self.fixed_length:
+            padding = [self._pad_id] * self.fixed_length
+            token_ids = [[*ids, *padding[len(ids) :]] for ids in token_ids]
         return pad_arrays(token_ids, self._pad_id)
 
     @cached_property
@@ -107,6 +113,7 @@ class Preprocessor:
             "std": list(self.std),
             "cleaning": self.cleaning,
             "keep_end": self.keep_end,
+            "fixed_length": self.fixed_length,
         }
 
     @classmethod
@@ -116,7 +123,7 @@ class Preprocessor:
         Raises:
             ModelError: a file is missing or is not what `save` wrote.
         """
-        return cls._read(folder, load_tokenizer)
+        return cls._read(folder, partial(load_tokenizer, needs_end=False))  # it was looked at when it was made
 
     @classmethod
     def load_light(cls, folder: Path) -> Preprocessor:
@@ -133,7 +140,7 @@ class Preprocessor:
 
         try:
             # Models made before there was a choice have none.
-            settings: dict[str, Any] = {"cleaning": "none", "keep_end": True}
+            settings: dict[str, Any] = {"cleaning": "none", "keep_end": True, "fixed_length": 0}
             settings |= json.loads((folder / _FILE).read_text(encoding="utf-8"))
             clean_texts((), settings["cleaning"])
             return cls(
@@ -144,6 +151,7 @@ class Preprocessor:
                 tuple(settings["std"]),
                 settings["cleaning"],
                 bool(settings["keep_end"]),
+                int(settings["fixed_length"]),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"The preprocessor in '{folder}' could not be read: {error}.") from error

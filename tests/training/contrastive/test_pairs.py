@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from builders import draw_image
 from memeblend.errors import DataError
-from memeblend.training.contrastive.encoder import image_transform, start, token_ids
 from memeblend.training.contrastive.pairs import PairBatches, PairDataset, Pairs, gather
+from memeblend.training.encoder import image_transform, make_preprocessor
 from memeblend.training.progress import Silent
 from pair_memes import meme_rows, read, small
 
 
 def gathered(manifests, recipe=None):
     recipe = recipe or small()
-    return gather(manifests, recipe.splits, image_transform(recipe), None, Silent())
+    return gather(manifests, recipe.splits, image_transform(recipe.encoder), None, Silent())
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,8 @@ def pairs(manifest):
 
 
 def dataset(pairs, recipe):
-    model, preprocessor = start(recipe, pairs.texts)
-    return PairDataset(pairs, np.arange(len(pairs)), token_ids(model, preprocessor, pairs.texts), preprocessor, recipe)
+    preprocessor = make_preprocessor(recipe.encoder, pairs.texts)
+    return PairDataset(pairs, np.arange(len(pairs)), preprocessor.token_ids(pairs.texts), preprocessor, recipe)
 
 
 def test_each_image_and_text_is_there_once(pairs):

@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from memeblend.training.contrastive.encoder import image_transform, start, token_ids
 from memeblend.training.contrastive.pairs import PairDataset, gather
 from memeblend.training.contrastive.stepping import PairObjective, backward
+from memeblend.training.encoder import image_transform, start_with_preprocessor
 from memeblend.training.progress import Silent
 from pair_memes import small
 
@@ -15,10 +15,10 @@ from pair_memes import small
 @pytest.fixture(scope="module")
 def made(manifest):
     recipe = small()
-    pairs = gather([manifest], recipe.splits, image_transform(recipe), None, Silent())
+    pairs = gather([manifest], recipe.splits, image_transform(recipe.encoder), None, Silent())
     torch.manual_seed(0)
-    model, preprocessor = start(recipe, pairs.texts)
-    ids = token_ids(model, preprocessor, pairs.texts)
+    model, preprocessor = start_with_preprocessor(recipe.encoder, pairs.texts)
+    ids = preprocessor.token_ids(pairs.texts)
     data = PairDataset(pairs, torch.arange(len(pairs)).numpy(), ids, preprocessor, recipe)
     return model, data.collate([(row, 0) for row in range(16, 35)])
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from memeblend.evaluation.retrieval import RECALL_AT
+from memeblend.recipe.parts import Encoder
+from memeblend.training.encoder import shown_source
 
 _LIMITS = """\
 ## Limits
@@ -32,7 +34,7 @@ def card_text(facts: dict[str, Any]) -> str:
         f"{facts['num_parameters']:,} parameters, contrastive on {data['num_fit']:,} pairs of image and text with "
         f"{data['num_images']:,} distinct images: {sources}. Memes left out: {skipped}.",
         "",
-        f"Started from {settings['pair']['text'] or encoder['source']}; {settings['num_steps']:,} steps of "
+        f"Started from {shown_source(Encoder.model_validate(encoder))}; {settings['num_steps']:,} steps of "
         f"{settings['batch_size']:,} pairs, loss {settings['loss']}, same pairs: {settings['same_pairs']}, texts drawn "
         f'onto templates: {settings["rendering"]["share"]:.0%}, `encoder.image_fit = "{encoder["image_fit"]}"`.',
         "",

@@ -15,19 +15,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
+from transformers import CLIPImageProcessorPil, PreTrainedModel
 
 from memeblend.data.manifest import Manifest
 from memeblend.errors import ModelError, OutputError
 from memeblend.files import digest, usual_permissions, write_json, write_text
-from memeblend.recipe.parts import Encoder
+from memeblend.models.loading import no_progress_bars
 from memeblend.recipe.pretraining import Pretraining
 from memeblend.training.contrastive.card import card_text
-from memeblend.training.contrastive.encoder import image_transform, save_encoder, start, token_ids
 from memeblend.training.contrastive.pairs import PairDataset, Pairs, gather
 from memeblend.training.contrastive.trainer import Told, tell_nobody, train_pairs
 from memeblend.training.contrastive.validation import Validation
-from memeblend.training.encoder import encoder_fingerprint
+from memeblend.training.encoder import encoder_fingerprint, image_transform, start_with_preprocessor
 from memeblend.training.preprocessing import Preprocessor
 from memeblend.training.progress import Progress, Silent
 from memeblend.training.workers import ALONE, Workers
@@ -78,12 +77,13 @@ def pretrain(
     fingerprint = fingerprint_of(manifests, settings)
     if workers.from_first(lambda: claimed(out, fingerprint)):
         return read_facts(out)
-    pairs = gather(manifests, settings.splits, image_transform(settings), cache_dir, progress)
+    pairs = gather(manifests, settings.splits, image_transform(settings.encoder), cache_dir, progress)
     fit, held_back = pairs.cut(settings.num_validation, settings.seed)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
-        model, preprocessor = start(settings, [pairs.texts[number] for number in np.unique(pairs.text[fit])])
-    ids = token_ids(model, preprocessor, pairs.texts)
+        texts = [pairs.texts[number] for number in np.unique(pairs.text[fit])]
+        model, preprocessor = start_with_preprocessor(settings.encoder, texts)
+    ids = preprocessor.token_ids(pairs.texts)
     validation = Validation(pairs, held_back, ids, preprocessor, settings)
     dataset = PairDataset(pairs, fit, ids, preprocessor, settings, workers)
     before = workers.from_first(lambda: validation.scores(model))
@@ -153,9 +153,8 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 def fingerprint_of(manifests: Sequence[Manifest], settings: Pretraining) -> str:
     """Digest of the memes, the settings and what is started from; not of how many workers there are."""
-    folders = [source for source in (settings.pair.text, settings.pair.image) if source and Path(source).is_dir()]
-    files = [encoder_fingerprint(source) for source in (settings.encoder, *(Encoder(source=one) for one in folders))]
-    return digest(_FORMAT, settings.model_dump(mode="json"), [one.fingerprint for one in manifests], files)
+    memes = [one.fingerprint for one in manifests]
+    return digest(_FORMAT, settings.model_dump(mode="json"), memes, encoder_fingerprint(settings.encoder))
 
 
 def _scale(model: Any) -> torch.Tensor:
@@ -183,6 +182,20 @@ def _data_facts(pairs: Pairs, fit: NDArray[np.int64], held_back: NDArray[np.int6
         "pairs_of": dict(sorted(Counter(pairs.sources.tolist()).items())),
         "skipped": pairs.skipped,
     }
+
+
+def save_encoder(folder: Path, model: PreTrainedModel, preprocessor: Preprocessor) -> None:
+    """Write weights, configuration, tokenizer and image processor in Hugging Face's layout into an existing folder."""
+    side = preprocessor.transform.size
+    with no_progress_bars():
+        model.save_pretrained(folder)
+    preprocessor.tokenizer.save_pretrained(folder)
+    CLIPImageProcessorPil(
+        size={"shortest_edge": side},
+        crop_size={"height": side, "width": side},
+        image_mean=list(preprocessor.mean),
+        image_std=list(preprocessor.std),
+    ).save_pretrained(folder)
 
 
 def _finish(out: Path, model: PreTrainedModel, preprocessor: Preprocessor, facts: dict[str, Any]) -> None:

@@ -1,0 +1,73 @@
+"""Small random encoders of other kinds than CLIP, as Hugging Face lays them out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, pre_tokenizers, processors
+from tokenizers.models import WordLevel
+from transformers import (
+    BertConfig,
+    BertModel,
+    PreTrainedTokenizerFast,
+    SiglipConfig,
+    SiglipModel,
+    VisionTextDualEncoderConfig,
+    VisionTextDualEncoderModel,
+    ViTConfig,
+    ViTModel,
+)
+
+SIZES = {"intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+SIGLIP_LENGTH = 14
+
+
+def word_tokenizer(folder: Path, *, end: bool = True, num_words: int = 30) -> Path:
+    """A tokenizer of single words, with an end token or without."""
+    own = ("awful", "terrible", "sad", "lovely", "great", "happy", "bad", "good", "thing", "no", "few", "all", "$")
+    words = ["<pad>", "[UNK]", "[CLS]", "</s>", *(f"word{i}" for i in range(num_words)), "when", "number", "picture"]
+    words += own
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    if end:
+        tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 3)])
+    else:
+        tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", 2)])
+    kept = {"eos_token": "</s>"} if end else {"cls_token": "[CLS]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="[UNK]", **kept).save_pretrained(
+        folder
+    )
+    return folder
+
+
+def small_siglip(folder: Path) -> Path:
+    """A SigLIP, whose tokenizer puts no token before a text."""
+    sizes = SIZES | {"hidden_size": 16}
+    text = sizes | {"vocab_size": 64, "max_position_embeddings": SIGLIP_LENGTH, "projection_size": 16}
+    vision = sizes | {"image_size": 16, "patch_size": 8}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        SiglipModel(SiglipConfig(text_config=text, vision_config=vision)).save_pretrained(folder)
+    return word_tokenizer(folder)
+
+
+def small_bert(folder: Path, *, num_words: int = 30) -> Path:
+    """A BERT, whose tokenizer puts a token before a text and none after it."""
+    BertModel(_bert_config()).save_pretrained(folder)
+    return word_tokenizer(folder, end=False, num_words=num_words)
+
+
+def small_dual_encoder(folder: Path) -> Path:
+    """A BERT and a ViT side by side."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        text = BertModel(_bert_config())
+        image = ViTModel(ViTConfig(hidden_size=32, image_size=16, patch_size=8, **SIZES))
+        config = VisionTextDualEncoderConfig.from_vision_text_configs(image.config, text.config, projection_dim=8)
+        VisionTextDualEncoderModel(config, image, text).save_pretrained(folder)
+    return word_tokenizer(folder, end=False)
+
+
+def _bert_config() -> BertConfig:
+    return BertConfig(hidden_size=24, vocab_size=64, max_position_embeddings=20, **SIZES)
