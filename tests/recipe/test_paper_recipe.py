@@ -52,6 +52,7 @@ def test_the_chain(recipe, candidates):
     contrastive, binary = recipe.pretraining["contrastive"], recipe.pretraining["binary"]
     assert contrastive.start == "openai/clip-vit-base-patch32"
     assert recipe.encoder.source == "contrastive"
+    assert (contrastive.settings.adam_beta2, contrastive.settings.adam_epsilon) == (0.999, 1e-8)  # released code
     assert [spec.kind for spec in binary.candidates] == ["text", "image", "oscar"]
     assert [binary.candidates[position].start for position in (0, 1)] == ["encoder", "encoder"]
     assert candidates["text"].start == candidates["image"].start == candidates["oscar"].source == "binary"

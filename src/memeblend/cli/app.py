@@ -247,7 +247,7 @@ def regions(
         str, typer.Option("--engine", help="grid (an image encoder's patch states) or detector (objects with tags).")
     ] = "grid",
     model: Annotated[
-        str, typer.Option("--model", help="Folder or hub id of a CLIP (grid) or of an object detector.")
+        str, typer.Option("--model", help="Folder or hub id of a CLIP or SigLIP (grid) or of an object detector.")
     ] = "",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")] = 8,
     max_regions: Annotated[int, typer.Option("--max-regions", min=1, help="Most regions an image.")] = 50,

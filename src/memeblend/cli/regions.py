@@ -32,7 +32,7 @@ def run_regions(
     Args:
         manifest_path: a table of memes or a data-set folder.
         engine: "grid" or "detector".
-        model: folder or hub id of a CLIP ("grid") or an object detector ("detector").
+        model: folder or hub id of a CLIP or other encoders ("grid") or an object detector ("detector").
         out: the region file, .npz.
         batch_size: images at once.
         max_regions: most regions of an image.

@@ -1,4 +1,4 @@
-"""From a model's kind to the model: new on a CLIP, from uni-modal models, or from its folder."""
+"""From a model's kind to the model: new on encoders, from uni-modal models, or from its folder."""
 
 from __future__ import annotations
 

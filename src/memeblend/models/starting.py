@@ -14,7 +14,7 @@ from memeblend.models.heads import LabelTaskHeads
 
 ENCODERS = ("text.text_model.", "image.vision_model.")
 BRANCHES = ("text.", "image.")
-"""Prefixes of the tensors that a model built on a CLIP, or from a text and an image model, takes over."""
+"""Prefixes of the tensors that a model built on encoders, or from a text and an image model, takes over."""
 
 
 @dataclass(frozen=True)

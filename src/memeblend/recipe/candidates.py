@@ -110,7 +110,7 @@ class EncoderCandidate(NeuralCandidate):
 class _UniModalCandidate(EncoderCandidate):
     start: str = "encoder"
     """"encoder" (the recipe's); a stage of `pretraining`; the folder of a fitted candidate of this kind; or a folder or
-    hub id of a CLIP. What does not come from there starts anew, which is printed."""
+    hub id of encoders. What does not come from there starts anew, which is printed."""
     chain: bool = False
     """In a recipe with joint = false, let the first label task start from `start` and each other one from the first
     (Task A, then Task C); otherwise each starts from `start`."""

@@ -52,6 +52,10 @@ class Pretraining(Part):
     """Peak learning rate of AdamW."""
     weight_decay: NonNegative = 0.1
     """AdamW weight decay; biases and norms have none."""
+    adam_beta2: Probability = 0.98
+    """Decay of AdamW's mean of squared gradients; CLIP's. PyTorch's own default is .999."""
+    adam_epsilon: Positive = 1e-6
+    """What AdamW adds to their root; CLIP's. PyTorch's own default is 1e-8."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """Learning rate after the warm-up."""
     warmup_ratio: Probability = 0.05

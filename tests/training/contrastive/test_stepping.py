@@ -7,6 +7,7 @@ import torch
 
 from memeblend.training.contrastive.pairs import PairDataset, gather
 from memeblend.training.contrastive.stepping import PairObjective, backward
+from memeblend.training.contrastive.trainer import _arguments
 from memeblend.training.encoder import image_transform, start_with_preprocessor
 from memeblend.training.progress import Silent
 from pair_memes import small
@@ -77,3 +78,10 @@ def test_dropout_leaves_out_the_same_when_a_part_is_encoded_again(made):
     with torch.no_grad():
         weight -= step * weight.grad
     assert float(first - measured()) == pytest.approx(step * slope, rel=0.05), name
+
+
+def test_adam_is_as_the_settings_say(tmp_path):
+    made = _arguments(small("adam_beta2=0.9", "adam_epsilon=1e-7"), tmp_path, True)
+    assert (made.adam_beta2, made.adam_epsilon) == (0.9, 1e-7)
+    clips = _arguments(small(), tmp_path, True)
+    assert (clips.adam_beta2, clips.adam_epsilon) == (0.98, 1e-6)

@@ -35,7 +35,6 @@ from memeblend.training.trainer import has_bf16, last_checkpoint
 from memeblend.training.watching import Watch
 from memeblend.training.workers import ALONE, Workers
 
-_ADAM_BETA2, _ADAM_EPSILON = 0.98, 1e-6  # CLIP's
 _CHECKPOINTING = next(  # the Trainer's newer name for it, or the older one
     name for name in ("activation_checkpointing", "gradient_checkpointing") if hasattr(TrainingArguments, name)
 )
@@ -216,8 +215,8 @@ def _arguments(settings: Pretraining, folder: Path, is_first: bool) -> TrainingA
         max_steps=settings.num_steps,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
-        adam_beta2=_ADAM_BETA2,
-        adam_epsilon=_ADAM_EPSILON,
+        adam_beta2=settings.adam_beta2,
+        adam_epsilon=settings.adam_epsilon,
         lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
         warmup_steps=settings.warmup_ratio,
         max_grad_norm=settings.max_grad_norm,
