@@ -20,7 +20,9 @@ def pretrain(
     out: Annotated[Path, typer.Option("--out", help="Folder of the encoder; the same command goes on in it.")],
     source: Annotated[
         str,
-        typer.Option("--from", help='Start from this folder or hub id of a CLIP, SigLIP or dual encoder, or from "pair".'),
+        typer.Option(
+            "--from", help='Start from this folder or hub id of a CLIP, SigLIP or dual encoder, or from "pair".'
+        ),
     ] = "",
     recipe: Annotated[Path | None, typer.Option("--recipe", help="TOML file with settings.")] = None,
     settings: Annotated[list[str], typer.Option("--set", help="One setting: dotted.key=value. May be repeated.")] = [],  # noqa: B006 (Typer copies it)
