@@ -10,6 +10,8 @@ from tokenizers.models import WordLevel
 from transformers import (
     BertConfig,
     BertModel,
+    DistilBertConfig,
+    DistilBertModel,
     PreTrainedTokenizerFast,
     SiglipConfig,
     SiglipModel,
@@ -56,6 +58,13 @@ def small_bert(folder: Path, *, num_words: int = 30) -> Path:
     """A BERT, whose tokenizer puts a token before a text and none after it."""
     BertModel(_bert_config()).save_pretrained(folder)
     return word_tokenizer(folder, end=False, num_words=num_words)
+
+
+def small_distilbert(folder: Path) -> Path:
+    """A text encoder without a pooler."""
+    sizes = {"dim": 24, "hidden_dim": 32, "n_layers": 1, "n_heads": 2}
+    DistilBertModel(DistilBertConfig(**sizes, vocab_size=64, max_position_embeddings=20)).save_pretrained(folder)
+    return word_tokenizer(folder, end=False)
 
 
 def small_dual_encoder(folder: Path) -> Path:

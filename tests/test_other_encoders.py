@@ -3,25 +3,58 @@
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, DistilBertConfig, DistilBertModel, SiglipModel, SwinConfig, SwinModel
+import transformers
+from tokenizers import Tokenizer
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertModel,
+    ConvNextConfig,
+    ConvNextModel,
+    DeiTConfig,
+    DeiTModel,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+    DistilBertConfig,
+    DistilBertModel,
+    GPT2Config,
+    GPT2Model,
+    SiglipModel,
+    SwinConfig,
+    SwinModel,
+    T5Config,
+    T5EncoderModel,
+    ViTConfig,
+    ViTModel,
+)
 
+from clip_checkpoint import save_clip
 from memeblend import MemeClassifier
 from memeblend.candidates.neural import Neural
 from memeblend.errors import ModelError, RecipeError
 from memeblend.explain.explaining import explain
 from memeblend.explain.gradients import model_of, one_batch
-from memeblend.explain.inputs import Meme
+from memeblend.explain.inputs import Meme, token_words
 from memeblend.explain.rollout import _recorded, attention_rollout, can_roll_out, model_shares
 from memeblend.labels import LabelTask
 from memeblend.models import build_model, load_model
 from memeblend.models.config import MemeConfig
 from memeblend.models.encoders import EncoderStates, image_states, text_states
 from memeblend.models.lora import Adapters
-from memeblend.models.pair import load_encoders
+from memeblend.models.pair import image_embeds, load_encoders, longest_text, text_embeds
 from memeblend.onnx_engine.classifier import OnnxClassifier
 from memeblend.onnx_engine.exporting import export_onnx
-from memeblend.training.encoder import make_preprocessor
-from other_encoders import SIGLIP_LENGTH, small_bert, small_dual_encoder, small_siglip
+from memeblend.training.encoder import make_preprocessor, start_with_preprocessor
+from memeblend.training.preprocessing import Memes
+from other_encoders import (
+    SIGLIP_LENGTH,
+    SIZES,
+    small_bert,
+    small_distilbert,
+    small_dual_encoder,
+    small_siglip,
+    word_tokenizer,
+)
 from small_runs import small_data, small_recipe
 
 MOOD = LabelTask("mood", "binary", ("bad", "good"))
@@ -170,6 +203,144 @@ def test_low_rank_adapters_need_projections_that_they_know():
     broken.text.text_model = torch.nn.Linear(2, 2)
     with pytest.raises(ModelError, match="no query and value projections in a Linear"):
         Adapters(broken, 2)
+
+
+def pair_of(text, image="tiny", *settings):
+    """A pair's encoders and the preprocessor for them."""
+    named = ["encoder.source=pair", f'encoder.pair.text="{text}"', f'encoder.pair.image="{image}"']
+    return start_with_preprocessor(small_recipe(*named, *settings).encoder, [])
+
+
+def saved_text(folder, model, *, end=False):
+    model.save_pretrained(folder)
+    return word_tokenizer(folder, end=end)
+
+
+def saved_image(folder, model):
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["XLMRoberta", "Camembert", "MPNet"])
+def test_the_longest_text_of_encoders_that_count_behind_the_padding(tmp_path, kind):
+    config = getattr(transformers, f"{kind}Config")(hidden_size=24, vocab_size=64, max_position_embeddings=14, **SIZES)
+    source = saved_text(tmp_path, getattr(transformers, f"{kind}Model")(config))
+    model, preprocessor = pair_of(source, "tiny", "encoder.max_length=12")
+    assert longest_text(model) == 12
+    ids, mask = preprocessor.pad(preprocessor.token_ids(["good " * 50]))
+    assert ids.shape == (1, 12)
+    assert text_states(model.text_model, ids, mask).pooled.isfinite().all()
+    with pytest.raises(RecipeError, match="reads at most 12 tokens"):
+        pair_of(source, "tiny", "encoder.max_length=13")
+
+
+def test_projection_of_encoders_without_a_pooler(tmp_path):
+    image = saved_image(tmp_path / "image", ViTModel(ViTConfig(hidden_size=32, image_size=16, patch_size=8, **SIZES)))
+    model, _ = pair_of(small_distilbert(tmp_path / "text"), image)
+    model.eval()
+    with torch.inference_mode():
+        pooled = text_states(model.text_model, IDS, MASK).pooled
+        torch.testing.assert_close(text_embeds(model, IDS, MASK), model.text_projection(pooled))
+        theirs = model.get_image_features(pixel_values=PIXELS).pooler_output
+        torch.testing.assert_close(image_embeds(model, PIXELS), theirs, msg="its own pooler where it has one")
+        model.vision_model.pooler = None
+        pooled = image_states(model.vision_model, PIXELS).pooled
+        torch.testing.assert_close(image_embeds(model, PIXELS), model.visual_projection(pooled))
+
+
+def test_parts_of_whole_encoders_make_a_pair(tmp_path):
+    dual, clip, siglip = small_dual_encoder(tmp_path / "a"), save_clip(tmp_path / "b"), small_siglip(tmp_path / "c")
+    for text, image in ((dual, clip), (clip, dual), (dual, siglip)):
+        made, _ = pair_of(text, image)
+        for one, other in (
+            (made.text_model, load_encoders(text).text_model),
+            (made.vision_model, load_encoders(image).vision_model),
+        ):
+            assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+    with pytest.raises(ModelError, match=r"SigLIP's text encoder, .* can't be one of a pair"):
+        pair_of(siglip)
+
+
+def test_a_convolutional_image_encoder(tmp_path):
+    sizes = {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2, "image_size": 16, "patch_size": 2}
+    source = saved_image(tmp_path / "image", ConvNextModel(ConvNextConfig(**sizes)))
+    made, _ = pair_of(small_bert(tmp_path / "text"), source)
+    made.eval().save_pretrained(tmp_path / "pair")
+    model = load_encoders(tmp_path / "pair").eval()
+    assert MemeConfig(model.config, [MOOD], num_heads=1).image_width == 16
+    with torch.inference_mode():
+        states = image_states(model.vision_model, PIXELS)
+        found = made.vision_model(pixel_values=PIXELS)
+        assert torch.equal(image_embeds(made, PIXELS), image_embeds(model, PIXELS))
+    torch.testing.assert_close(states.pooled, found.pooler_output)
+    torch.testing.assert_close(states.tokens[:, 1], found.last_hidden_state[:, :, 0, 0])
+    torch.testing.assert_close(states.tokens[:, 2], found.last_hidden_state[:, :, 0, 1], msg="row by row")
+
+
+def test_tokens_that_stand_for_no_patch_are_left_out():
+    registers = Dinov2WithRegistersModel(
+        Dinov2WithRegistersConfig(
+            hidden_size=16, image_size=16, patch_size=8, num_hidden_layers=1, num_attention_heads=2, mlp_ratio=1
+        )
+    )
+    distilled = DeiTModel(DeiTConfig(hidden_size=16, image_size=16, patch_size=8, **SIZES))
+    for encoder in (registers.eval(), distilled.eval()):
+        with torch.inference_mode():
+            states, theirs = image_states(encoder, PIXELS), encoder(pixel_values=PIXELS).last_hidden_state
+        assert states.tokens.shape == (2, 1 + 4, 16)
+        assert torch.equal(states.pooled, theirs[:, 0])
+        assert torch.equal(states.tokens[:, 1:], theirs[:, -4:])
+
+
+def test_encoders_with_a_decoder_are_refused(tmp_path):
+    config = T5Config(d_model=8, d_ff=8, d_kv=4, num_layers=1, num_heads=2, vocab_size=64)
+    with pytest.raises(ModelError, match="found an encoder with a decoder"):
+        pair_of(saved_text(tmp_path, T5EncoderModel(config), end=True))
+
+
+def test_what_names_no_encoder_is_told_as_such(tmp_path, monkeypatch):
+    bert = small_bert(tmp_path / "bert")
+    for text, image in (("./brt", "tiny"), (bert, "./brt")):
+        with pytest.raises(ModelError, match=r"Expected a folder that holds an encoder at '\./brt', found nothing"):
+            pair_of(text, image)
+    with pytest.raises(RecipeError, match="has no tokenizer"):
+        pair_of("tiny")
+    with pytest.raises(RecipeError, match=r'start is "pair", a word of encoder\.source'):
+        small_recipe("encoder.source=pair", "candidates.text.start=pair")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert pair_of("~/bert")[0].text_model.config.hidden_size == 24
+
+
+def test_texts_of_no_tokens(tmp_path):
+    sizes = {"n_embd": 24, "n_layer": 1, "n_head": 2, "vocab_size": 64, "n_positions": 20}
+    source = saved_text(tmp_path, GPT2Model(GPT2Config(**sizes)))
+    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    tokenizer.post_processor = None  # as GPT-2's own, which puts nothing around a text
+    tokenizer.save(str(source / "tokenizer.json"))
+    model, preprocessor = pair_of(source)
+    ids, mask = preprocessor.pad(preprocessor.token_ids(["", "good thing"]))
+    assert mask.tolist() == [[1, 0], [1, 1]]
+    assert text_states(model.text_model, ids, mask).pooled.isfinite().all()
+    meme = Meme.make(None, "", preprocessor)
+    assert token_words(meme, preprocessor).tolist() == [-1]
+
+
+def test_tokens_are_left_out_of_empty_texts_too(tmp_path):
+    preprocessor = make_preprocessor(small_recipe(f'encoder.source="{small_siglip(tmp_path)}"').encoder, [])
+    memes = Memes(["", "good thing"], None, preprocessor, ["a", "b"], [None, None])
+    found = memes.batch([0, 1], text=True, image=False, token_dropout=0.9)
+    assert found["input_ids"].shape == (2, SIGLIP_LENGTH)
+
+
+def test_start_names_encoders_of_other_sizes(data, tmp_path):
+    small, large = small_bert(tmp_path / "small"), tmp_path / "large"
+    saved_text(large, BertModel(BertConfig(hidden_size=32, vocab_size=64, max_position_embeddings=20, **SIZES)))
+    pair_of(large)[0].save_pretrained(tmp_path / "pair")
+    settings = ["encoder.source=pair", f'encoder.pair.text="{small}"', f'candidates.text.start="{tmp_path / "pair"}"']
+    recipe = small_recipe(*settings)
+    recipe = recipe.model_copy(update={"candidates": recipe.candidates[1:2]})
+    with pytest.raises(ModelError, match="whose encoders have other sizes than the recipe's"):
+        MemeClassifier(recipe, out=tmp_path / "run").fit(data)
 
 
 def test_start_names_encoders_of_another_kind(data, tmp_path):

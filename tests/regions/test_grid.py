@@ -55,7 +55,7 @@ def test_cells_of_a_grid_that_does_not_divide_say_which_patches_they_average():
 
 @pytest.mark.parametrize("num_tokens", [1, 4, 7])
 def test_patches_that_form_no_square_are_refused(num_tokens):
-    with pytest.raises(ValueError, match="no square grid"):
+    with pytest.raises(ModelError, match="no square grid"):
         grid_regions(torch.zeros(1, num_tokens, 2))
 
 

@@ -82,7 +82,7 @@ class Starter:
             return self._from_recipe(config, encoders)
         source = f"'{self._shown(spec.start)}'"
         if not (Path(spec.start) / NEURAL_FILE).is_file():
-            return self._from_encoders(config, self._other_encoders(encoders), source)
+            return self._from_other(config, self._other_encoders(encoders), source)
         start = self._of_folder(Path(spec.start), key)
         return self._from_model(config, encoders, start, source, key)
 
@@ -105,6 +105,17 @@ class Starter:
         model = build_model(self.spec.kind, config, encoders)
         self._tell(started_with(model, ENCODERS), source)
         return model
+
+    def _from_other(self, config: MemeConfig, other: Encoders, source: str) -> EncoderModel:
+        try:
+            return self._from_encoders(config, other, source)
+        except RuntimeError as error:
+            first = str(error).strip().splitlines()[-1].strip().rstrip(".")
+            raise ModelError(
+                f"Candidate '{self.name}' can't start from {source}, whose encoders have other sizes than the "
+                f"recipe's: {first}.",
+                fix="Let encoder.source name it.",
+            ) from error
 
     def _from_model(
         self, config: MemeConfig, encoders: Encoders, start: EncoderModel, source: str, key: str

@@ -32,7 +32,7 @@ _SETTINGS, _PROMPTS, _ENCODERS = "zeroshot.json", "zeroshot.safetensors", "encod
 
 
 class Zeroshot(Candidate):
-    """Softmax over the scaled cosines of a meme with each class's prompts in CLIP's joint space.
+    """Softmax over the scaled cosines of a meme with each class's prompts in the encoders' joint space.
 
     The cosine is (1 - text_weight) times the image's plus text_weight times the ocr_text's; a meme without words is
     judged by its image alone. Several prompts of a class are averaged as embeddings of length one.

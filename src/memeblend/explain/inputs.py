@@ -139,7 +139,7 @@ def token_words(meme: Meme, preprocessor: Preprocessor) -> NDArray[np.int64]:
         return_offsets_mapping=True,
     )
     ids = preprocessor.token_ids([meme.text])[0]
-    assert encoded["input_ids"][: len(ids)] == ids, "offsets are of other tokens"
+    assert not encoded["input_ids"] or encoded["input_ids"][: len(ids)] == ids, "offsets are of other tokens"
     starts, ends = (np.array([span[side] for span in words], dtype=np.int64) for side in (0, 1))
     inner = inner_tokens(meme, preprocessor)
     found = np.full(len(inner), -1, dtype=np.int64)
@@ -160,7 +160,8 @@ def inner_tokens(meme: Meme, preprocessor: Preprocessor) -> NDArray[np.bool_]:
     Some tokenizers have no begin token, and a text that was cut may have lost its end.
     """
     ids, tokenizer = preprocessor.token_ids([meme.text])[0], preprocessor.tokenizer
-    around = (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id, tokenizer.sep_token_id)
+    names = ("bos", "cls", "eos", "sep", "pad")  # the last stands for a text without tokens
+    around = {getattr(tokenizer, f"{name}_token_id") for name in names}
     inner = np.zeros(max(len(ids), preprocessor.fixed_length), dtype=np.bool_)
     inner[: len(ids)] = True
     inner[[0, len(ids) - 1]] = [ids[0] not in around, ids[-1] not in around]

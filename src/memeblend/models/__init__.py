@@ -1,4 +1,4 @@
-"""Models: CLIP encoders with text, image, fusion and align classifiers, each a Hugging Face `PreTrainedModel`.
+"""Models: encoders with text, image, fusion and align classifiers, each a Hugging Face `PreTrainedModel`.
 
 Notable: importing this room imports neither torch nor transformers, so that its tokenizers can be used without.
 """

@@ -58,7 +58,7 @@ class MemeModel(PreTrainedModel):
             super().save_pretrained(save_directory, *args, **kwargs)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Initialise a layer that is not CLIP's own.
+        """Initialise a layer that is not Hugging Face's own.
 
         Linear weights are scaled by their fan-in, so that signals keep their size at any width; Hugging Face's
         fixed .02 would shrink them by (.02 sqrt(d))^2 in each attention block, which without residuals leaves
@@ -73,7 +73,7 @@ class MemeModel(PreTrainedModel):
 
 
 class EncoderModel(MemeModel):
-    """Base of the models on CLIP encoders, whose states may be computed once and given in place of texts and images."""
+    """Base of the models on encoders, whose states may be computed once and given in place of texts and images."""
 
     @abstractmethod
     def reads(self, branches: Collection[str]) -> dict[str, Reading]:

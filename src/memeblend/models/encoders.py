@@ -117,19 +117,25 @@ def image_states(encoder: nn.Module, pixel_values: Tensor) -> EncoderStates:
 
     Hugging Face's last_hidden_state of a CLIP is not normalised, only its pooled class token is; here every token is,
     so that the pooled state is the first of the sequence (paper equation 4) and all have one scale. Encoders without a
-    class token (SigLIP, Swin) have their own pooled state in its place.
+    class token (SigLIP, Swin) have their own pooled state in its place. Tokens that stand for no patch are left out.
 
     Args:
         encoder: an image encoder of Hugging Face's.
         pixel_values: normalised pixels [B, 3, S, S].
     """
-    found = encoder(pixel_values=pixel_values)
+    return states_of_image(encoder, encoder(pixel_values=pixel_values))
+
+
+def states_of_image(encoder: nn.Module, found: Any) -> EncoderStates:
+    """As `image_states`, from what the encoder returned."""
     if isinstance(encoder, CLIPVisionModel):
         return EncoderStates.of_image(encoder.post_layernorm(found.last_hidden_state))
     tokens: Tensor = found.last_hidden_state
     if tokens.dim() == 4:  # a convolutional encoder's map [B, d_i, H, W]
         tokens = tokens.flatten(2).transpose(1, 2)  # [B, P, d_i]
-    if not has_class_token(encoder):
+    if has_class_token(encoder):
+        tokens = torch.cat([tokens[:, :1], tokens[:, 1 + _num_registers(encoder) :]], dim=1)
+    else:
         own = found.get("pooler_output")
         pooled = tokens.mean(dim=1) if own is None else own.flatten(1)
         tokens = torch.cat([pooled[:, None], tokens], dim=1)  # [B, 1 + P, d_i]
@@ -140,6 +146,13 @@ def has_class_token(encoder: nn.Module) -> bool:
     """Whether the first state of an image encoder is that of a token that stands for the whole."""
     embeddings = getattr(encoder, "embeddings", None)
     return any(getattr(embeddings, name, None) is not None for name in ("cls_token", "class_embedding"))
+
+
+def _num_registers(encoder: nn.Module) -> int:
+    """Tokens between the class token and the patches: DINOv2's registers, DeiT's distillation token."""
+    config: Any = encoder.config
+    distilled = getattr(encoder.embeddings, "distillation_token", None) is not None
+    return int(getattr(config, "num_register_tokens", 0)) + distilled
 
 
 def tiny_clip_config(

@@ -13,7 +13,7 @@ from memeblend.models.heads import LabelTaskHeads
 
 
 class ImageBranch(nn.Module):
-    """Image encoder and heads on its pooled class token."""
+    """Image encoder and heads on its pooled state."""
 
     def __init__(self, config: MemeConfig) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class ImageClassifier(EncoderModel):
         self.post_init()
 
     def reads(self, branches: Collection[str]) -> dict[str, Reading]:
-        """The class token alone."""
+        """The pooled state alone."""
         return {"image": "pooled"}
 
     def forward(
@@ -76,5 +76,6 @@ class ImageClassifier(EncoderModel):
         return self.output({"image": self.image.logits(self.image(pixel_values, image_tokens))})
 
     def pooled_states(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The "image" state [B, d_i] of model inputs as `forward` takes them: the class token's (paper section 3)."""
+        """The "image" state [B, d_i] of model inputs as `forward` takes them: of CLIP the class token's (paper
+        section 3)."""
         return {"image": self.image(inputs["pixel_values"]).pooled}

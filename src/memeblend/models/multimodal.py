@@ -151,5 +151,5 @@ def _copy(source: nn.Module, target: nn.Module, name: str) -> None:
     except RuntimeError as error:
         raise ModelError(
             f"The {name} model's sizes differ from those of the multi-modal model's {name} branch: {error}",
-            fix="Build both from the same CLIP.",
+            fix="Build both from the same encoders.",
         ) from error

@@ -120,7 +120,7 @@ class OscarClassifier(MemeModel):
 
     branches = ("fused",)
     main_input_name = "input_ids"
-    config: OscarConfig  # type: ignore[assignment]  # its base has the configuration of CLIP models
+    config: OscarConfig  # type: ignore[assignment]  # its base has the configuration of encoder models
     config_class = OscarConfig  # type: ignore[assignment]
 
     def __init__(self, config: OscarConfig) -> None:

@@ -1,4 +1,4 @@
-"""Tokenizers: one trained on the memes themselves for the embedded CLIP, or a CLIP checkpoint's own.
+"""Tokenizers: one trained on the memes themselves for the embedded CLIP, or a checkpoint's own.
 
 Texts always end with their end token, however long they were: its state is what CLIP pools.
 
@@ -156,18 +156,22 @@ def load_tokenizer(source: str | Path, *, needs_end: bool = True) -> PreTrainedT
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ModelError(f"Expected a fast tokenizer in '{source}', found {type(tokenizer).__name__}.")
     if needs_end and (tokenizer.eos_token_id is None or tokenizer.pad_token_id is None):
-        raise ModelError(f"The tokenizer in '{source}' has no end token or no padding token; CLIP needs both.")
+        raise ModelError(f"The tokenizer in '{source}' has no end token or no padding token; its encoder needs both.")
     if tokenizer.pad_token_id is None:
-        raise ModelError(f"The tokenizer in '{source}' has no padding token.")
+        raise ModelError(
+            f"The tokenizer in '{source}' has no padding token.",
+            fix="Give it one: set pad_token in its tokenizer_config.json, say to its eos_token.",
+        )
     return tokenizer
 
 
 def encode(
     tokenizer: TextTokenizer, texts: Sequence[str], max_length: int, *, keep_end: bool = True
 ) -> list[list[int]]:
-    """Token ids of each text from begin to end token, unpadded.
+    """Token ids of each text from begin to end token, unpadded, and never none: there must be a state to pool.
 
-    A text that spells a special token (say "<eos>") is read as the characters it is made of.
+    An empty text of a tokenizer without begin and end tokens is one padding token. A text that spells a special token
+    (say "<eos>") is read as the characters it is made of.
 
     Args:
         tokenizer: from `train_tokenizer`, `load_tokenizer` or `SavedTokenizer.load`.
@@ -184,7 +188,8 @@ def encode(
         backend.enable_truncation(max_length + (not keep_end), direction=tokenizer.truncation_side)
         backend.no_padding()
         encodings = backend.encode_batch(list(texts), add_special_tokens=True)
-    return [encoding.ids[:max_length] for encoding in encodings]
+    nothing = [tokenizer.pad_token_id]
+    return [encoding.ids[:max_length] or nothing for encoding in encodings]
 
 
 def pad(token_ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:

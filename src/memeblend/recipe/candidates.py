@@ -117,7 +117,7 @@ class _UniModalCandidate(EncoderCandidate):
 
 
 class TextCandidate(_UniModalCandidate):
-    """CLIP-text: a head on the pooled end token plus a head on a two-layer BiLSTM, logits summed (figure 1a)."""
+    """CLIP-text: a head on the text's pooled state plus a head on a two-layer BiLSTM, logits summed (figure 1a)."""
 
     kind: Literal["text"]
     lstm_hidden_size: PositiveInt = 128
@@ -127,7 +127,7 @@ class TextCandidate(_UniModalCandidate):
 
 
 class ImageCandidate(_UniModalCandidate):
-    """CLIP-image: a head on the pooled class token (figure 1b)."""
+    """CLIP-image: a head on the image's pooled state (figure 1b)."""
 
     kind: Literal["image"]
 
@@ -316,7 +316,7 @@ class KnnCandidate(_FeatureCandidate):
 
 
 class ZeroshotCandidate(_Candidate):
-    """CLIP's own similarity of a meme to prompts for each class (Radford et al. 2021); nothing is trained."""
+    """The encoders' own similarity of a meme to prompts for each class (Radford et al. 2021); nothing is trained."""
 
     kind: Literal["zeroshot"]
     prompts: dict[str, dict[str, tuple[str, ...]]] = {}

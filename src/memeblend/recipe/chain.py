@@ -205,6 +205,8 @@ def _why_wrong(arrow: Arrow, stages: Stages) -> str:
         if not arrow.kind:
             return f"{says}, which trains candidates; only a contrastive stage makes an encoder"
         return "" if arrow.kind in kinds else f"{says}, which trains {', '.join(kinds)} and no {arrow.kind}"
+    if arrow.kind not in ("", "oscar") and arrow.value in (TINY, PAIR):
+        return f'{says}, a word of encoder.source; "encoder" starts from what that names'
     if arrow.value in RESERVED or "/" in arrow.value or Path(arrow.value).exists():
         return ""
     if arrow.kind == "oscar" or not arrow.kind:

@@ -91,16 +91,33 @@ class TinyEncoder(Part):
         return self
 
 
+def _in_home(source: str) -> str:
+    return str(Path(source).expanduser()) if source.startswith("~") else source
+
+
 class Pair(Part):
     """A text and an image encoder from different models; their projections into the joint space start at random."""
 
     text: str = "minilm"
-    """A Hugging Face folder or hub id of a text encoder, or "minilm": all-MiniLM-L6-v2 (extra `minilm`)."""
+    """A Hugging Face folder or hub id of a text encoder (of a CLIP or dual encoder its text part), or "minilm":
+    all-MiniLM-L6-v2 (extra `minilm`)."""
     image: str = TINY
-    """A folder or hub id of an image encoder (of a CLIP or SigLIP its image part), or "tiny": that of `encoder.tiny`,
-    random."""
+    """A folder or hub id of an image encoder (of a CLIP, SigLIP or dual encoder its image part), or "tiny": that of
+    `encoder.tiny`, random."""
     projection_size: PositiveInt = 256
     """Width of the joint space."""
+
+    @field_validator("text", "image")
+    @classmethod
+    def _home(cls, source: str) -> str:
+        return _in_home(source)
+
+    @field_validator("text")
+    @classmethod
+    def _has_tokenizer(cls, text: str) -> str:
+        if text == TINY:
+            raise ValueError('text is "tiny", which has no tokenizer; give a folder, a hub id or "minilm"')
+        return text
 
 
 class Encoder(Part):
@@ -127,7 +144,7 @@ class Encoder(Part):
     @field_validator("source")
     @classmethod
     def _home(cls, source: str) -> str:
-        return str(Path(source).expanduser()) if source.startswith("~") else source
+        return _in_home(source)
 
 
 class Training(Part):

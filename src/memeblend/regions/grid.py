@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from memeblend.errors import ModelError
 from memeblend.regions.boxes import BOX_SIZE
 
 
@@ -25,7 +26,8 @@ def grid_regions(states: Tensor, *, max_regions: int | None = None) -> tuple[Ten
         sees), with R = P unless cells were averaged.
 
     Raises:
-        ValueError: P is no square, or `max_regions` is below 1.
+        ValueError: `max_regions` is below 1.
+        ModelError: P is no square.
     """
     if max_regions is not None and max_regions < 1:
         raise ValueError(f"max_regions is {max_regions}, expected at least 1")
@@ -33,7 +35,10 @@ def grid_regions(states: Tensor, *, max_regions: int | None = None) -> tuple[Ten
     num_images, num_patches, width = features.shape
     side = math.isqrt(num_patches)
     if side == 0 or side * side != num_patches:
-        raise ValueError(f"{num_patches} patches are no square grid")
+        raise ModelError(
+            f"The image encoder's {num_patches} patches are no square grid, so they can't be regions.",
+            fix="Take regions from one whose patches are, such as a CLIP or a ViT.",
+        )
     cells = side if max_regions is None else min(side, math.isqrt(max_regions))
     if cells < side:
         grid = features.transpose(1, 2).reshape(num_images, width, side, side)  # [B, d, side, side]

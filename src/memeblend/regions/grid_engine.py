@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import CLIPImageProcessorPil
 
 from memeblend.data.images import ImageFit, ImageTransform
 from memeblend.models.encoders import image_states
 from memeblend.models.loading import device, weights_digest
-from memeblend.models.pair import Encoders, image_side, load_encoders
+from memeblend.models.pair import Encoders, image_side, image_statistics, load_encoders
 from memeblend.regions.boxes import MemeRegions, box_numbers
 from memeblend.regions.grid import grid_regions
 
@@ -62,12 +61,7 @@ class GridEngine:
         Raises:
             ModelError: the source is none, is cut short or can't be reached.
         """
-        encoders = load_encoders(source)
-        try:
-            processor = CLIPImageProcessorPil.from_pretrained(source, local_files_only=Path(source).is_dir())
-        except OSError:
-            processor = CLIPImageProcessorPil()  # a CLIP without one was trained with CLIP's own mean and deviation
-        return cls(encoders, processor.image_mean, processor.image_std, fit=fit, max_regions=max_regions)
+        return cls(load_encoders(source), *image_statistics(str(source)), fit=fit, max_regions=max_regions)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -7,20 +7,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import CLIPImageProcessorPil, CLIPModel
+from transformers import CLIPModel
 
 from memeblend.data.cleaning import clean_texts
 from memeblend.data.images import ImageTransform
 from memeblend.errors import ModelError, RecipeError
 from memeblend.files import digest, file_digest
 from memeblend.models.encoders import text_pooling, tiny_clip_config
-from memeblend.models.pair import MINILM, Encoders, image_side, load_encoders, longest_text, make_pair, minilm_folder
+from memeblend.models.pair import (
+    CLIP_MEAN,
+    CLIP_STD,
+    MINILM,
+    Encoders,
+    image_side,
+    image_statistics,
+    load_encoders,
+    longest_text,
+    make_pair,
+    minilm_folder,
+)
 from memeblend.models.tokenizer import load_tokenizer, train_tokenizer
 from memeblend.recipe.parts import PAIR, TINY, Encoder
 from memeblend.training.preprocessing import Preprocessor
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _LEGACY_EOS = 2
 
 
@@ -93,15 +102,6 @@ def image_transform(encoder: Encoder) -> ImageTransform:
     """
     side = encoder.tiny.image_size if encoder.source == TINY else image_side(_loaded(encoder))
     return ImageTransform(side, encoder.image_fit)
-
-
-def image_statistics(source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Channel means and deviations of a checkpoint's image processor; CLIP's own where it comes without one."""
-    try:
-        processor = CLIPImageProcessorPil.from_pretrained(source, local_files_only=Path(source).is_dir())
-    except OSError:
-        return CLIP_MEAN, CLIP_STD
-    return tuple(processor.image_mean), tuple(processor.image_std)
 
 
 def encoder_fingerprint(encoder: Encoder) -> str:

@@ -236,6 +236,8 @@ def _dropped(token_ids: list[int], share: float) -> list[int]:
     """Token ids with some of those between begin and end left out, drawn from torch's global generator."""
     import torch
 
+    if len(token_ids) < 2:  # of a tokenizer without begin or end token an empty text is one token
+        return token_ids
     first, *inner, last = token_ids
     keep = (torch.rand(len(inner)) >= share).tolist()
     return [first, *(token for token, kept in zip(inner, keep, strict=True) if kept), last]
