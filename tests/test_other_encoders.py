@@ -1,5 +1,7 @@
 """Encoders of other kinds than CLIP go through the whole path: fit, predict, save, load, export, explain."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -41,7 +43,15 @@ from memeblend.models import build_model, load_model
 from memeblend.models.config import MemeConfig
 from memeblend.models.encoders import EncoderStates, image_states, text_states
 from memeblend.models.lora import Adapters
-from memeblend.models.pair import image_embeds, load_encoders, longest_text, text_embeds
+from memeblend.models.pair import (
+    CLIP_MEAN,
+    CLIP_STD,
+    image_embeds,
+    image_statistics,
+    load_encoders,
+    longest_text,
+    text_embeds,
+)
 from memeblend.onnx_engine.classifier import OnnxClassifier
 from memeblend.onnx_engine.exporting import export_onnx
 from memeblend.training.encoder import make_preprocessor, start_with_preprocessor
@@ -290,6 +300,21 @@ def test_tokens_that_stand_for_no_patch_are_left_out():
         assert states.tokens.shape == (2, 1 + 4, 16)
         assert torch.equal(states.pooled, theirs[:, 0])
         assert torch.equal(states.tokens[:, 1:], theirs[:, -4:])
+
+
+@pytest.mark.parametrize(
+    ("settings", "mean", "std"),
+    [
+        ({"image_mean": [0.5] * 3, "image_std": [0.25] * 3}, (0.5,) * 3, (0.25,) * 3),
+        ({"do_normalize": False}, (0.0,) * 3, (1.0,) * 3),
+        ({"image_mean": None, "image_std": None}, (0.0,) * 3, (1.0,) * 3),
+        (None, CLIP_MEAN, CLIP_STD),
+    ],
+)
+def test_image_statistics(tmp_path, settings, mean, std):
+    if settings is not None:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings | {"size": 16}))
+    assert image_statistics(str(tmp_path)) == (mean, std)
 
 
 def test_encoders_with_a_decoder_are_refused(tmp_path):

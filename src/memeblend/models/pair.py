@@ -98,8 +98,8 @@ def load_encoders(source: str | Path) -> Encoders:
     if found not in _KINDS:
         raise ModelError(
             f"Expected a CLIP, a SigLIP or a dual encoder in '{source}', found model_type '{found}'.",
-            fix="An encoder of texts or of images alone is one of a pair: set encoder.source=pair, encoder.pair.text and "
-            "encoder.pair.image.",
+            fix="An encoder of texts or of images alone is one of a pair: set encoder.source=pair, encoder.pair.text "
+            "and encoder.pair.image.",
         )
     if local and not list(folder.glob("model*.safetensors")):
         raise ModelError(f"Expected weights (model.safetensors) in '{folder}', found none.", fix=_FIX)
@@ -155,11 +155,16 @@ def image_side(model: PreTrainedModel) -> int:
 
 
 def image_statistics(source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Channel means and deviations of a checkpoint's image processor; CLIP's own where it comes without one."""
+    """Channel means and deviations of a checkpoint's image processor; CLIP's own where it comes without one.
+
+    One that does not normalise has means of 0 and deviations of 1.
+    """
     try:
         processor = CLIPImageProcessorPil.from_pretrained(source, local_files_only=Path(source).is_dir())
     except OSError:
         return CLIP_MEAN, CLIP_STD
+    if not processor.do_normalize or processor.image_mean is None or processor.image_std is None:
+        return (0.0,) * 3, (1.0,) * 3
     return tuple(processor.image_mean), tuple(processor.image_std)
 
 
