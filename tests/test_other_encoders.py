@@ -350,6 +350,22 @@ def test_texts_of_no_tokens(tmp_path):
     assert token_words(meme, preprocessor).tolist() == [-1]
 
 
+def test_siglips_own_tokenizer_class_is_slow_and_pads_with_its_end_token(tmp_path):
+    path = small_siglip(tmp_path) / "tokenizer_config.json"
+    settings = json.loads(path.read_text()) | {"tokenizer_class": "SiglipTokenizer", "pad_token": "</s>"}
+    path.write_text(json.dumps(settings))
+    preprocessor = make_preprocessor(small_recipe(f'encoder.source="{tmp_path}"').encoder, [])
+    assert preprocessor.tokenizer.pad_token_id == preprocessor.tokenizer.eos_token_id == 3
+    ids, mask = preprocessor.pad(preprocessor.token_ids(["good thing"]))
+    assert ids[0, 2:].eq(3).all()
+    assert mask.all()
+    meme = Meme.make(None, "good thing", preprocessor)
+    assert token_words(meme, preprocessor).tolist() == [0, 1, *[-1] * (SIGLIP_LENGTH - 2)]
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match="Could not load a tokenizer"):
+        make_preprocessor(small_recipe(f'encoder.source="{tmp_path}"').encoder, [])
+
+
 def test_tokens_are_left_out_of_empty_texts_too(tmp_path):
     preprocessor = make_preprocessor(small_recipe(f'encoder.source="{small_siglip(tmp_path)}"').encoder, [])
     memes = Memes(["", "good thing"], None, preprocessor, ["a", "b"], [None, None])

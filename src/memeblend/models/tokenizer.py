@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,18 +143,20 @@ def load_tokenizer(source: str | Path, *, needs_end: bool = True) -> PreTrainedT
     Raises:
         ModelError: there is none, it can't be read, or it lacks an end or padding token.
     """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
-    local = Path(source).expanduser().is_dir()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source), local_files_only=local, trust_remote_code=False)
+        tokenizer = _read(str(source))
     except Exception as error:  # the tokenizers library raises bare Exception on a file that is cut short
         raise ModelError(
             f"Could not load a tokenizer from '{source}': {error}.",
             fix="Expected tokenizer.json and tokenizer_config.json there; copy or download them again.",
         ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise ModelError(f"Expected a fast tokenizer in '{source}', found {type(tokenizer).__name__}.")
+        raise ModelError(
+            f"Expected a fast tokenizer in '{source}', found {type(tokenizer).__name__}.",
+            fix="Put the tokenizer.json of the same tokenizer into the folder.",
+        )
     if needs_end and (tokenizer.eos_token_id is None or tokenizer.pad_token_id is None):
         raise ModelError(f"The tokenizer in '{source}' has no end token or no padding token; its encoder needs both.")
     if tokenizer.pad_token_id is None:
@@ -163,6 +165,30 @@ def load_tokenizer(source: str | Path, *, needs_end: bool = True) -> PreTrainedT
             fix="Give it one: set pad_token in its tokenizer_config.json, say to its eos_token.",
         )
     return tokenizer
+
+
+def _read(source: str) -> Any:
+    """A tokenizer, in its fast form where there is one.
+
+    SigLIP's own class is slow and needs sentencepiece, even where the fast form lies beside its files.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers.utils.hub import cached_file
+
+    local = Path(source).expanduser().is_dir()
+    slow, failed = None, None
+    try:
+        slow = AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=local)
+    except Exception as error:  # raised below unless the fast form can be read
+        failed = error
+    if isinstance(slow, PreTrainedTokenizerFast):
+        return slow
+    fast = cached_file(source, "tokenizer.json", local_files_only=local, _raise_exceptions_for_missing_entries=False)
+    if fast is not None:
+        return PreTrainedTokenizerFast.from_pretrained(source, local_files_only=local)
+    if failed is not None:
+        raise failed
+    return slow
 
 
 def encode(
