@@ -21,6 +21,9 @@ from transformers import (
     ViTModel,
 )
 
+from memeblend.training.encoder import start_with_preprocessor
+from small_runs import small_recipe
+
 SIZES = {"intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 SIGLIP_LENGTH = 14
 
@@ -76,6 +79,24 @@ def small_dual_encoder(folder: Path) -> Path:
         config = VisionTextDualEncoderConfig.from_vision_text_configs(image.config, text.config, projection_dim=8)
         VisionTextDualEncoderModel(config, image, text).save_pretrained(folder)
     return word_tokenizer(folder, end=False)
+
+
+def pair_of(text, image="tiny", *settings):
+    """A pair's encoders and the preprocessor for them."""
+    named = ["encoder.source=pair", f'encoder.pair.text="{text}"', f'encoder.pair.image="{image}"']
+    return start_with_preprocessor(small_recipe(*named, *settings).encoder, [])
+
+
+def saved_text(folder, model, *, end=False):
+    """Write a text encoder with a tokenizer."""
+    model.save_pretrained(folder)
+    return word_tokenizer(folder, end=end)
+
+
+def saved_image(folder, model):
+    """Write an image encoder."""
+    model.save_pretrained(folder)
+    return folder
 
 
 def _bert_config() -> BertConfig:

@@ -33,7 +33,7 @@ from memeblend.models.text import TextClassifier
 from memeblend.training.preprocessing import Preprocessor
 
 _PLAIN = (
-    *("clip_text_model", "siglip_text_model", "bert", "roberta", "xlm-roberta", "distilbert", "electra"),
+    *("clip_text_model", "siglip_text_model", "bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra"),
     *("clip_vision_model", "siglip_vision_model", "vit", "dinov2"),
 )
 _QUERY_KEY = (("q_proj", "k_proj"), ("query", "key"), ("q_lin", "k_lin"))
@@ -127,14 +127,18 @@ def model_shares(model: EncoderModel, inputs: dict[str, Tensor]) -> Shares:
         assert image is not None, "fusion reads images"
         blocks = rolled_out(seen(model.blocks, causal=False), residual=model.config.residual)
         both = blocks @ torch.block_diag(text, image)  # [T + 1 + P, T + 1 + P]
-        position = len(text) - 1 if model.config.text_state == "eos" else 0
-        row = (both[position] + both[len(text)]) / 2
+        of_text = _pooled(both[: len(text)], model) if model.config.text_state == "eos" else both[0]
+        row = (of_text + both[len(text)]) / 2
         return Shares(row[: len(text)].numpy(), row[len(text) :].numpy())
     half = 0.5 if isinstance(model, AlignClassifier) else 1.0
     if text is not None:
-        pooling = text_pooling(model.config.text_config)
-        text = half * (text[-1] if pooling == "end" else text.mean(dim=0))
+        text = half * _pooled(text, model)
     return Shares(None if text is None else text.numpy(), None if image is None else half * image[0].numpy())
+
+
+def _pooled(states: Tensor, model: EncoderModel) -> Tensor:
+    """Of shares in each of a text's states [T, S], those in its pooled state [S]."""
+    return states[-1] if text_pooling(model.config.text_config) == "end" else states.mean(dim=0)
 
 
 def _with_pooled(patches: Tensor) -> Tensor:

@@ -129,8 +129,8 @@ class Encoder(Part):
     max_length: Annotated[int, Field(ge=4, le=512)] = 48
     """Longest text in tokens, begin and end included; longer texts are cut."""
     keep_end: bool = True
-    """Whether a text that is cut keeps its end token, whose state stands for the text; the released code of the paper
-    loses it."""
+    """Whether a text that is cut keeps its end token, whose state stands for a text in CLIP; the released code of the
+    paper loses it."""
     image_fit: Literal["letterbox", "crop"] = "letterbox"
     """How an image becomes square: padded whole, or CLIP's centre crop (which cuts words at a meme's edges)."""
     text_cleaning: Literal["none", "tweet", "mami"] = "none"
