@@ -4,6 +4,7 @@ import pytest
 import torch
 from small_models import LABEL_TASKS, small_batch, small_config, small_model
 from torch import nn
+from transformers import BertConfig, VisionTextDualEncoderConfig
 
 from clip_checkpoint import clip_config
 from memeblend.errors import ModelError
@@ -12,6 +13,7 @@ from memeblend.models.align import AlignClassifier
 from memeblend.models.attention import AttentionBlock, SelfAttention
 from memeblend.models.config import MemeConfig
 from memeblend.models.encoders import EncoderStates
+from memeblend.models.fusion import FusionClassifier
 
 
 def torch_attention(ours: SelfAttention) -> nn.MultiheadAttention:
@@ -177,3 +179,16 @@ def test_branches_that_are_not_wanted_are_not_computed_and_change_nothing(kind, 
     assert list(alone.branch_logits) == ["fused"]
     for name, expected in everything.logits.items():
         assert torch.equal(alone.logits[name], expected)
+
+
+def test_fusion_pools_a_text_as_its_encoder_is_pooled():
+    bert = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=20)
+    pair = VisionTextDualEncoderConfig.from_vision_text_configs(clip_config().vision_config, bert)
+    config = MemeConfig(pair, LABEL_TASKS[1:2], num_blocks=1, num_heads=2, lstm_hidden_size=4)
+    model = FusionClassifier(config).eval()
+    model.blocks = nn.ModuleList()
+    tokens, mask = torch.randn(1, 3, 16), torch.tensor([[1, 1, 0]])
+    image = torch.randn(1, 5, 48)
+    state = model.fused_state(EncoderStates.of_text(tokens, mask, "mean"), EncoderStates.of_image(image), mask)
+    torch.testing.assert_close(state[:, :16], (tokens[:, 0] + tokens[:, 1]) / 2)
+    torch.testing.assert_close(state[:, 16:], model.image_projection(image[:, 0]))

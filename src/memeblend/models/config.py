@@ -33,7 +33,8 @@ class MemeConfig(PreTrainedConfig):
         residual: add each block's input to its output. The paper removed this.
         norm: layer norm before each block. The paper has none.
         attention_dropout: dropout on the attention weights. The paper removed it, its released code has .1.
-        text_state: "eos", the end token's state, which has seen the text (the paper's F_cls,t), or "bos", the
+        text_state: "eos", the end token's state, which has seen the text (the paper's F_cls,t; of encoders that are
+            pooled by their mean, that mean), or "bos", the
             begin token's, which under CLIP's causal mask has not (its released code).
         projection_size: width of the space in which align multiplies text and image features.
         projection_dropout: dropout after the projections.

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from memeblend.models.attention import AttentionBlock
 from memeblend.models.config import MemeConfig
-from memeblend.models.encoders import EncoderStates, last_positions
+from memeblend.models.encoders import EncoderStates
 from memeblend.models.heads import LabelTaskHeads
 from memeblend.models.multimodal import MultiModalClassifier
 
@@ -45,6 +45,6 @@ class FusionClassifier(MultiModalClassifier):
         for block in self.blocks:
             states = block(states, key_mask)
         length = attention_mask.shape[1]
-        rows = torch.arange(states.shape[0], device=states.device)
-        position = last_positions(attention_mask) if self.config.text_state == "eos" else torch.zeros_like(rows)
-        return torch.cat([states[rows, position], states[:, length]], dim=1)
+        read = EncoderStates.of_text(states[:, :length], attention_mask, self.text.pooling)
+        text_state = read.pooled if self.config.text_state == "eos" else states[:, 0]
+        return torch.cat([text_state, states[:, length]], dim=1)
