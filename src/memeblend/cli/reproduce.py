@@ -23,7 +23,7 @@ def reproduce(
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on in it.")],
     encoder: Annotated[
-        str, typer.Option("--encoder", help="Start from this CLIP (folder or hub id) or from tiny.")
+        str, typer.Option("--encoder", help="Start from these encoders (folder or hub id) or from tiny.")
     ] = "",
     limit: Annotated[
         int, typer.Option("--limit", min=0, help="Use a stratified part of so many memes of each set; 0 uses all.")
