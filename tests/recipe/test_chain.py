@@ -86,3 +86,12 @@ def test_the_shipped_chain_is_valid_with_and_without_its_stages():
     assert set(load_recipe(path).pretraining) == {"contrast", "harm"}
     from_nothing = ["encoder.source=tiny", "candidates.text.start=encoder", "candidates.image.start=encoder"]
     assert not load_recipe(path, [*from_nothing, "pretraining={}"]).pretraining
+
+
+def test_the_example_with_minilm_is_tiny_with_another_text_encoder():
+    recipe, tiny = load_recipe(Path(__file__).parents[2] / "examples" / "minilm.toml"), load_recipe("tiny")
+    assert (recipe.encoder.source, recipe.encoder.pair.text, recipe.encoder.pair.image) == ("pair", "minilm", "tiny")
+    assert recipe.encoder.tiny == tiny.encoder.tiny
+    assert [spec.kind for spec in recipe.candidates] == [spec.kind for spec in tiny.candidates]
+    rates = {spec.kind: spec.training.learning_rate for spec in recipe.candidates if hasattr(spec, "training")}
+    assert rates["text"] == rates["fusion"] == rates["align"] == 1e-4
