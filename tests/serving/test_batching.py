@@ -277,7 +277,8 @@ def test_one_stuck_stream_is_told_while_the_other_answers():
         assert "busy with one batch" in one.fault(0.05)
         gate.set()
         await asked
-        assert one.fault(0.05) == ""
+        while one.fault(0.05):  # the answer is out just before its stream is free; `run` ends what takes too long
+            await asyncio.sleep(0.01)
         await one.stop()
 
     run(ask())
