@@ -21,10 +21,15 @@ from transformers import (
     ViTModel,
 )
 
+from memeblend.labels import LabelTask
 from memeblend.training.encoder import start_with_preprocessor
 from small_runs import small_recipe
 
 SIZES = {"intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+MOOD = LabelTask("mood", "binary", ("bad", "good"))
+IDS = torch.tensor([[2, 10, 11, 12], [2, 13, 0, 0]])
+MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+PIXELS = torch.linspace(-1, 1, 2 * 3 * 16 * 16).reshape(2, 3, 16, 16)
 SIGLIP_LENGTH = 14
 
 

@@ -25,7 +25,6 @@ from memeblend.explain.explaining import explain
 from memeblend.explain.gradients import model_of, one_batch
 from memeblend.explain.inputs import Meme
 from memeblend.explain.rollout import _recorded, attention_rollout, can_roll_out, model_shares
-from memeblend.labels import LabelTask
 from memeblend.models import build_model, load_model
 from memeblend.models.config import MemeConfig
 from memeblend.models.encoders import EncoderStates, image_states, text_states
@@ -37,6 +36,10 @@ from memeblend.onnx_engine.classifier import OnnxClassifier
 from memeblend.onnx_engine.exporting import export_onnx
 from memeblend.training.encoder import make_preprocessor
 from other_encoders import (
+    IDS,
+    MASK,
+    MOOD,
+    PIXELS,
     SIGLIP_LENGTH,
     SIZES,
     pair_of,
@@ -48,11 +51,6 @@ from other_encoders import (
     small_siglip,
 )
 from small_runs import small_data, small_recipe
-
-MOOD = LabelTask("mood", "binary", ("bad", "good"))
-IDS = torch.tensor([[2, 10, 11, 12], [2, 13, 0, 0]])
-MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
-PIXELS = torch.linspace(-1, 1, 2 * 3 * 16 * 16).reshape(2, 3, 16, 16)
 
 
 @pytest.fixture(scope="module", params=["siglip", "dual", "pair"])

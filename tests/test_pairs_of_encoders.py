@@ -24,7 +24,6 @@ from transformers import (
 from clip_checkpoint import save_clip
 from memeblend.errors import ModelError, RecipeError
 from memeblend.explain.inputs import Meme, token_words
-from memeblend.labels import LabelTask
 from memeblend.models.config import MemeConfig
 from memeblend.models.encoders import image_states, text_states
 from memeblend.models.pair import (
@@ -39,6 +38,10 @@ from memeblend.models.pair import (
 from memeblend.training.encoder import make_preprocessor
 from memeblend.training.preprocessing import Memes
 from other_encoders import (
+    IDS,
+    MASK,
+    MOOD,
+    PIXELS,
     SIGLIP_LENGTH,
     SIZES,
     pair_of,
@@ -50,11 +53,6 @@ from other_encoders import (
     small_siglip,
 )
 from small_runs import small_recipe
-
-MOOD = LabelTask("mood", "binary", ("bad", "good"))
-IDS = torch.tensor([[2, 10, 11, 12], [2, 13, 0, 0]])
-MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
-PIXELS = torch.linspace(-1, 1, 2 * 3 * 16 * 16).reshape(2, 3, 16, 16)
 
 
 @pytest.mark.parametrize("kind", ["XLMRoberta", "Camembert", "MPNet"])

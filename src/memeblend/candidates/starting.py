@@ -17,7 +17,7 @@ from memeblend.candidates.base import Candidate, FitContext
 from memeblend.candidates.making import load_candidate
 from memeblend.errors import ModelError, RecipeError
 from memeblend.labels import LabelTask
-from memeblend.models import build_model, from_branches
+from memeblend.models import build_model, from_branches, model_class
 from memeblend.models.base import EncoderModel
 from memeblend.models.config import MemeConfig, StatesType
 from memeblend.models.pair import Encoders, image_side, load_encoders
@@ -99,7 +99,7 @@ class Starter:
         if encoder.source == TINY:  # of which nothing but its sizes is taken over
             return build_model(self.spec.kind, config, encoders)
         shown = encoder.model_copy(update={"source": self._shown(encoder.source)})
-        return self._from_encoders(config, encoders, shown_source(shown))
+        return self._from_encoders(config, encoders, shown_source(shown, model_class(self.spec.kind).branches))
 
     def _from_encoders(self, config: MemeConfig, encoders: Encoders, source: str) -> EncoderModel:
         model = build_model(self.spec.kind, config, encoders)

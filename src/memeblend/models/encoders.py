@@ -18,7 +18,8 @@ from transformers import AutoModel, CLIPConfig, CLIPVisionModel, SiglipTextModel
 TextPooling = Literal["end", "mean"]
 """What stands for a text: the state of its last token, or the mean over all its tokens'."""
 _WITHOUT_MASK = ("clip_text_model", "siglip_text_model")
-_LEGACY_EOS = 2  # with this id Hugging Face pools at the highest token id instead of at the end token
+LEGACY_EOS = 2
+"""With this end token's id Hugging Face's CLIP pools at the highest token id instead of at the end token."""
 
 
 def text_pooling(config: Any) -> TextPooling:
@@ -187,7 +188,7 @@ def tiny_clip_config(
     Raises:
         ValueError: the end token has the id 2, which switches Hugging Face to another pooling.
     """
-    if eos_token_id == _LEGACY_EOS:
+    if eos_token_id == LEGACY_EOS:
         raise ValueError("eos_token_id is 2, which makes Hugging Face's CLIP pool elsewhere; give it another id")
     shared = {
         "hidden_size": hidden_size,

@@ -3,7 +3,7 @@ for them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from memeblend.data.cleaning import clean_texts
 from memeblend.data.images import ImageTransform
 from memeblend.errors import ModelError, RecipeError
 from memeblend.files import digest, file_digest
-from memeblend.models.encoders import text_pooling, tiny_clip_config
+from memeblend.models.encoders import LEGACY_EOS, text_pooling, tiny_clip_config
 from memeblend.models.pair import (
     CLIP_MEAN,
     CLIP_STD,
@@ -29,8 +29,6 @@ from memeblend.models.pair import (
 from memeblend.models.tokenizer import load_tokenizer, train_tokenizer
 from memeblend.recipe.parts import PAIR, TINY, Encoder
 from memeblend.training.preprocessing import Preprocessor
-
-_LEGACY_EOS = 2
 
 
 def make_preprocessor(encoder: Encoder, texts: Sequence[str]) -> Preprocessor:
@@ -117,12 +115,14 @@ def encoder_fingerprint(encoder: Encoder) -> str:
     return digest(encoder.model_dump(mode="json"), files)
 
 
-def shown_source(encoder: Encoder) -> str:
-    """Where encoders come from, in words."""
+def shown_source(encoder: Encoder, reads: Collection[str] = ("text", "image")) -> str:
+    """Where the encoders of texts, of images or of both come from, in words."""
     if encoder.source != PAIR:
         return "random weights" if encoder.source == TINY else f"the encoder '{encoder.source}'"
-    image = "random weights" if encoder.pair.image == TINY else f"'{encoder.pair.image}'"
-    return f"the text encoder '{encoder.pair.text}' and, of images, {image}"
+    tiny = encoder.pair.image == TINY
+    image = "an image encoder of random weights" if tiny else f"the image encoder '{encoder.pair.image}'"
+    shown = {"text": f"the text encoder '{encoder.pair.text}'", "image": image}
+    return " and ".join(words for name, words in shown.items() if name in reads)
 
 
 def _loaded(encoder: Encoder) -> Encoders:
@@ -174,8 +174,7 @@ def _check_tokenizer(text: Any, tokenizer: Any, source: str) -> None:
             f"The tokenizer of '{source}' does not put its end token after a text, but the encoder pools there."
         )
     if text.model_type == "clip_text_model":
-        # With this id Hugging Face pools at the highest token, whatever the configuration says of the end token.
-        pooled = len(tokenizer) - 1 if text.eos_token_id == _LEGACY_EOS else text.eos_token_id
+        pooled = len(tokenizer) - 1 if text.eos_token_id == LEGACY_EOS else text.eos_token_id
         if end != pooled:
             raise ModelError(
                 f"The tokenizer of '{source}' ends texts with token {end}, but its text encoder pools at {pooled}."
