@@ -14,7 +14,7 @@ from transformers import (
 
 from clip_checkpoint import save_clip
 from memeblend import MemeClassifier
-from memeblend.errors import MissingExtraError, ModelError, OutputError, RecipeError, TrainingError
+from memeblend.errors import MemeblendError, MissingExtraError, ModelError, OutputError, RecipeError, TrainingError
 from memeblend.models import pair as pair_module
 from memeblend.models.pair import load_encoders
 from memeblend.recipe import load_pretraining
@@ -303,3 +303,12 @@ def test_the_shipped_example_is_valid():
 
 def test_auto_model_reads_the_encoder(made):
     assert isinstance(AutoModel.from_pretrained(made[0]), CLIPModel)
+
+
+def test_a_font_that_is_not_there_is_told_before_images_are_read(manifest, tmp_path, monkeypatch):
+    def read(*args):
+        raise AssertionError("images were read")
+
+    monkeypatch.setattr("memeblend.training.contrastive.work.gather", read)
+    with pytest.raises(MemeblendError, match="nowhere"):
+        pretrain([manifest], tmp_path / "out", small('rendering.font="nowhere.ttf"'))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from transformers import CLIPImageProcessorPil, PreTrainedModel
 
 from memeblend.data.manifest import Manifest
+from memeblend.data.rendering import font_path
 from memeblend.errors import ModelError, OutputError
 from memeblend.files import digest, usual_permissions, write_json, write_text
 from memeblend.models.loading import no_progress_bars
@@ -70,6 +71,7 @@ def pretrain(
     Raises:
         DataError: there are not two images and two texts.
         ModelError: what to start from can't be loaded or does not fit.
+        MissingExtraError: the font or the text encoder that the settings name comes with an extra.
         OutputError: `out` holds something else, or pre-training with other data or settings.
         TrainingError: the loss is no number any more.
     """
@@ -77,6 +79,8 @@ def pretrain(
     fingerprint = fingerprint_of(manifests, settings)
     if workers.from_first(lambda: claimed(out, fingerprint)):
         return read_facts(out)
+    if settings.rendering.share:
+        font_path(settings.rendering.font)  # told now and not after minutes of reading images
     pairs = gather(manifests, settings.splits, image_transform(settings.encoder), cache_dir, progress)
     fit, held_back = pairs.cut(settings.num_validation, settings.seed)
     with torch.random.fork_rng():
